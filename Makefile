@@ -1,0 +1,49 @@
+# make demo: the whole job on the embedded people. make test: the fast tests. Everything happens in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DIST ?= dist
+FLOORS := tasks pretrain finetune configs
+DEMO := runs/demo
+BENCHMARKS := $(filter-out %/demo.py %/histogram.py,$(wildcard benchmarks/*.py))
+
+.PHONY: install demo test test-slow check bench build links
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,track]'
+	touch $@
+
+demo: install
+	rm -rf $(DEMO)
+	$(BIN)/accelerate launch pretrain/run.py run.dir=$(DEMO)/pretrain
+	$(BIN)/accelerate launch finetune/run.py model.source=$(DEMO)/pretrain run.dir=$(DEMO)/finetune
+	$(BIN)/python benchmarks/demo.py $(DEMO)
+
+test: install
+	$(BIN)/pytest -m "not slow"
+
+test-slow: install
+	$(BIN)/pytest -m slow
+
+check: install links
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd .links && MYPYPATH=benchmarks ../$(BIN)/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache --explicit-package-bases .
+
+# The installed package maps top-level folders to huecry.tasks and so on. mypy and editors know nothing of that mapping;
+# here they find the same tree as plain folders. An editor's root for imports is .links.
+links:
+	rm -rf .links
+	mkdir -p .links/huecry
+	ln -s ../benchmarks .links/
+	ln -s $(addprefix ../../,$(filter-out %__pycache__,$(wildcard huecry/*)) $(FLOORS)) .links/huecry/
+
+bench: install
+	$(BIN)/python benchmarks/histogram.py people --json benchmarks/results/histogram.json
+	@set -e; for script in $(BENCHMARKS); do echo "$$script"; $(BIN)/python $$script; done
+
+build: install
+	$(BIN)/python -m build --wheel --outdir $(DIST)

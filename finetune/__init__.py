@@ -1,0 +1,1 @@
+"""Fine-tuning, evaluation and everything a finished model is used for."""

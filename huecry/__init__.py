@@ -1,0 +1,1 @@
+"""Find a person's photographs from a sentence."""

@@ -1,0 +1,90 @@
+"""The Python face of the command line: one function a sub-command, same name, same arguments."""
+
+from __future__ import annotations
+
+import json as json_format
+from pathlib import Path
+from typing import Any
+
+from huecry.errors import UserError
+
+
+def pretrain(config: str = "pretrain/people", *overrides: str, dry_run: bool = False) -> dict[str, Any] | None:
+    """Pretrain by a recipe; see `huecry.pretrain.run.pretrain`."""
+    from huecry.pretrain.run import pretrain
+
+    return pretrain(config, *overrides, dry_run=dry_run)
+
+
+def finetune(config: str = "finetune/people", *overrides: str, dry_run: bool = False) -> dict[str, Any] | None:
+    """Fine-tune by a recipe; see `huecry.finetune.run.finetune`."""
+    from huecry.finetune.run import finetune
+
+    return finetune(config, *overrides, dry_run=dry_run)
+
+
+def evaluate(model: str, data: str, *overrides: str, split: str = "test", json: str | None = None) -> dict[str, Any]:
+    """Text-to-image retrieval of a model on a split of a data set, in percent.
+
+    model, data: what `model.source` and `data.source` take. json: a file that also gets the result.
+    Raises UserError for a model, data set or split that is not there.
+    """
+    from huecry.config import build_recipe
+    from huecry.data.readers import describe, read
+    from huecry.retrieval.evaluate import evaluate_split, in_words
+    from huecry.towers import load_towers
+    from huecry.training.bundle import Bundle
+    from huecry.training.labels import LabelTable
+    from huecry.training.snapshot import write_file
+
+    recipe = build_recipe("evaluate", {"model": {"source": model}, "data": {"source": data}}, overrides, {})
+    splits = read(recipe.data.source, recipe.data)
+    if split not in splits:
+        raise UserError(f"--split {split}: {data} has {', '.join(splits)}")
+    print("\n".join(describe(recipe.data.source, {split: splits[split]})))
+    towers = load_towers(recipe.model, recipe.run.seed)
+    bundle = Bundle(towers, {}, LabelTable(splits[split], recipe.data.labels))
+    metrics = evaluate_split(bundle, towers, splits[split], recipe.eval, recipe.data.on_bad_image, progress=True)
+    result = {"split": split, **metrics, "selected_on": _selected_on(Path(model), split)}
+    print(in_words(metrics))
+    if json is not None:
+        write_file(Path(json), json_format.dumps(result, indent=1) + "\n")
+    return result
+
+
+def _selected_on(run: Path, split: str) -> str | None:
+    """The split that chose the model of a run folder; None for any other model."""
+    results = run / "results.json"
+    return json_format.loads(results.read_text()).get(split, {}).get("selected_on") if results.is_file() else None
+
+
+def people(out: str, persons: int = 1000, seed: int = 0) -> None:
+    """Write the embedded set of drawn pedestrians as a folder of pictures with `metadata.jsonl`.
+
+    Raises UserError for a folder that is not empty or cannot be written, or fewer than two persons.
+    """
+    from tqdm import tqdm
+
+    from huecry.data.people import write_people
+
+    try:
+        write_people(Path(out), persons, seed, progress=lambda items: tqdm(items, unit=" pictures", disable=None))
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror or error}); name another folder") from error
+
+
+def recipes() -> dict[str, str]:
+    """Every recipe by name, with what it implements and what it was verified against."""
+    from huecry.config import CONFIGS, recipe_names
+
+    return {name: _heading((CONFIGS / f"{name}.yaml").read_text()) for name in recipe_names()}
+
+
+def _heading(text: str) -> str:
+    """The comment that opens a recipe, without the command on its first line."""
+    lines = []
+    for line in text.splitlines()[1:]:
+        if not line.startswith("#"):
+            break
+        lines.append(line.removeprefix("#").strip())
+    return " ".join(lines).strip()

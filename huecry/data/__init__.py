@@ -1,0 +1,1 @@
+"""Records, readers, views and their order."""

@@ -1,0 +1,236 @@
+"""Rank-k, mAP and mINP of a retrieval, exact and with a stated order for ties.
+
+Gallery items are ranked by similarity, highest first; equal similarities by their index in the gallery. So
+the rank of an item is 1 + #(items scored higher) + #(items scored the same that stand before it), and only
+the ranks of relevant items are computed: by counting for the few that a person usually has, in one sorted
+copy of the row for many. Nothing of the size [Q, G] is ever held.
+
+Equal gallery vectors get exactly equal scores: a matrix product may round the same vector differently in
+different columns, hence each distinct vector is multiplied once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from huecry.errors import UserError
+
+BLOCK_SCORES = 1 << 24
+COUNT_AT_MOST = 24
+
+
+def rank_metrics(
+    queries: Tensor,
+    gallery: Tensor,
+    query_ids: Tensor,
+    gallery_ids: Tensor,
+    *,
+    ap: str = "step",
+    block: int | None = None,
+    on_no_match: str = "error",
+) -> dict[str, float]:
+    """Retrieval metrics of the cosine similarity between queries and gallery.
+
+    queries [Q, D], gallery [G, D]: features of any float type, on any one device; normalised here, in fp32.
+    query_ids [Q], gallery_ids [G]: int64 person ids. A negative id is an unknown person and matches nobody.
+    block: queries a matrix product, by default as many as make 64 MB of scores.
+
+    For image to text, swap the two sides. For ``ap``, ``on_no_match``, the keys and the errors, see
+    `score_metrics`. Raises UserError also where a feature is not finite: a NaN would rank first.
+    """
+    if len(query_ids) != len(queries) or len(gallery_ids) != len(gallery):
+        raise ValueError(
+            f"{len(queries)} queries with {len(query_ids)} ids, "
+            f"{len(gallery)} gallery items with {len(gallery_ids)} ids"
+        )
+    blocks = _score_blocks(queries, gallery, block)
+    return score_metrics(blocks, query_ids, gallery_ids, ap=ap, on_no_match=on_no_match)
+
+
+def score_metrics(
+    scores: Iterable[Tensor],
+    query_ids: Tensor,
+    gallery_ids: Tensor,
+    *,
+    ap: str = "step",
+    on_no_match: str = "error",
+) -> dict[str, float]:
+    """Retrieval metrics of scores that come from elsewhere, such as a re-ranking.
+
+    scores: blocks [b, G] of consecutive queries, higher is better, Q rows in all; one matrix is ``[matrix]``.
+    ap: "step", the mean over relevant items of (hits so far) / rank; "trapezoid" averages the precision just
+        before and at each hit, as SSAN's code does, and is lower.
+    on_no_match: what to do with a query whose person is not in the gallery: "error", or "skip" to leave it
+        out of every mean and report how many under the key ``skipped``.
+
+    Returns R1, R5, R10, mAP and mINP in percent; tie_share (0..1), the share of queries whose best relevant
+    item has exactly the score of an irrelevant one, so that its rank hangs on the order of the gallery; and
+    the counts queries, gallery and persons (distinct persons asked for) over what was evaluated.
+
+    Raises UserError on an empty side, on a score that is NaN, and for queries without a match.
+    """
+    if ap not in ("step", "trapezoid"):
+        raise UserError(f"ap={ap!r} is not known; choose step or trapezoid")
+    people = query_ids.cpu().numpy()
+    partners = _partners(query_ids, gallery_ids, on_no_match)
+    first, precision, penalty, ties, persons = [], [], [], 0, set()
+    row = 0
+    for scored in scores:
+        if scored.shape[1] != len(gallery_ids) or row + len(scored) > len(people):
+            raise ValueError(
+                f"scores {tuple(scored.shape)} from row {row} on, for {len(people)} x {len(gallery_ids)} ids"
+            )
+        if scored.isnan().any():
+            raise UserError(f"a score in rows {row} to {row + len(scored) - 1} is not a number: nothing can be ranked")
+        for line in scored.detach().float().cpu().numpy():
+            relevant = partners.get(int(people[row]))
+            row += 1
+            if relevant is None:
+                continue
+            ranks, tied = _ranks(line, relevant)
+            hits = np.arange(1, len(ranks) + 1)
+            at_hit = hits / ranks
+            if ap == "trapezoid":
+                before = np.divide(hits - 1, ranks - 1, out=np.ones(len(ranks)), where=ranks > 1)
+                at_hit = (before + at_hit) / 2
+            first.append(ranks[0])
+            precision.append(at_hit.mean())
+            penalty.append(len(ranks) / ranks[-1])
+            ties += tied
+            persons.add(int(people[row - 1]))
+    if row != len(people):
+        raise ValueError(f"{row} rows of scores for {len(people)} query ids")
+    best = np.array(first)
+    result: dict[str, float] = {f"R{k}": 100 * float((best <= k).mean()) for k in (1, 5, 10)}
+    result |= {"mAP": 100 * float(np.mean(precision)), "mINP": 100 * float(np.mean(penalty))}
+    result |= {"tie_share": ties / len(first)}
+    result |= {"queries": len(first), "gallery": len(gallery_ids), "persons": len(persons)}
+    if on_no_match == "skip":
+        result["skipped"] = len(people) - len(first)
+    return result
+
+
+def rank_top(queries: Tensor, gallery: Tensor, k: int, block: int | None = None) -> tuple[Tensor, Tensor]:
+    """The k best gallery items of each query, in the order that the metrics use.
+
+    queries [Q, D], gallery [G, D]: features, normalised here. Returns, on the CPU, cosine similarities fp32
+    [Q, K] and gallery indices int64 [Q, K] with K = min(k, G).
+
+    Raises UserError for k below 1, an empty side, or a feature that is not finite.
+    """
+    if k < 1:
+        raise UserError(f"k={k}: ask for at least one result")
+    k = min(k, len(gallery))
+    found_scores, found_index = [], []
+    for scores in _score_blocks(queries, gallery, block):
+        least = scores.topk(k, dim=1).values[:, -1].cpu().numpy()
+        for line, bound in zip(scores.cpu().numpy(), least, strict=True):
+            candidates = np.flatnonzero(line >= bound)
+            chosen = candidates[np.argsort(-line[candidates], kind="stable")[:k]]
+            found_scores.append(line[chosen])
+            found_index.append(chosen)
+    return torch.from_numpy(np.stack(found_scores)), torch.from_numpy(np.stack(found_index))
+
+
+def _ranks(line: NDArray[np.float32], relevant: NDArray[np.int64]) -> tuple[NDArray[np.signedinteger], bool]:
+    """Ranks (ascending, from 1) of the relevant items in one row of scores, and whether the best is tied."""
+    own = line[relevant]
+    if len(relevant) <= COUNT_AT_MOST:
+        pairs = zip(relevant, own, strict=True)
+        ahead = [np.count_nonzero(line[:at] >= score) + np.count_nonzero(line[at:] > score) for at, score in pairs]
+        ranks = 1 + np.sort(np.array(ahead))
+    else:
+        ordered = np.sort(line)
+        above = np.searchsorted(ordered, own, side="right")
+        equal = above - np.searchsorted(ordered, own, side="left")
+        ranks = 1 + len(line) - above
+        for score in np.unique(own[equal > 1]):
+            shared = own == score
+            ranks[shared] += np.searchsorted(np.flatnonzero(line == score), relevant[shared])
+        ranks.sort()
+    best = own.max()
+    return ranks, bool(np.count_nonzero(line == best) > np.count_nonzero(own == best))
+
+
+def _partners(query_ids: Tensor, gallery_ids: Tensor, on_no_match: str) -> dict[int, NDArray[np.int64]]:
+    """Gallery indices (ascending) of each known person; complains about queries that have none."""
+    if not len(query_ids) or not len(gallery_ids):
+        raise UserError(f"{len(query_ids)} queries and {len(gallery_ids)} gallery items: nothing to evaluate")
+    if on_no_match not in ("error", "skip"):
+        raise UserError(f"on_no_match={on_no_match!r} is not known; choose error or skip")
+    shown = gallery_ids.cpu().numpy()
+    order = np.argsort(shown, kind="stable")
+    persons, starts = np.unique(shown[order], return_index=True)
+    groups = zip(persons.tolist(), np.split(order, starts[1:]), strict=True)
+    partners = {person: index for person, index in groups if person >= 0}
+    lost = np.flatnonzero(~np.isin(query_ids.cpu().numpy(), [*partners]))
+    if len(lost) == len(query_ids) or (len(lost) and on_no_match == "error"):
+        raise UserError(
+            f"{len(lost)} of {len(query_ids)} queries have no photograph of their person in the gallery, "
+            f"for example row {lost[0]} (person {int(query_ids[lost[0]])}); "
+            + ("check the person ids" if len(lost) == len(query_ids) else "mend the data or set on_no_match=skip")
+        )
+    return partners
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """fp32 products whatever the caller has set: no autocast, no TF32, no bf16."""
+    switches = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    before = [switch.fp32_precision for switch in switches]
+    try:
+        for switch in switches:
+            switch.fp32_precision = "ieee"
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        for switch, precision in zip(switches, before, strict=True):
+            switch.fp32_precision = precision
+
+
+def _score_blocks(queries: Tensor, gallery: Tensor, block: int | None) -> Iterator[Tensor]:
+    """Cosine similarities [b, G] of consecutive queries; equal gallery rows have equal scores."""
+    if not len(queries) or not len(gallery):
+        raise UserError(f"{len(queries)} queries and {len(gallery)} gallery items: nothing to compare")
+    queries = _finite(queries, "queries")
+    distinct, column = _distinct_rows(_finite(gallery, "gallery"))
+    distinct = torch.nn.functional.normalize(distinct, dim=1)
+    queries = torch.nn.functional.normalize(queries, dim=1)
+    for rows in queries.split(block or max(1, BLOCK_SCORES // len(gallery))):
+        with _full_precision(rows.device):
+            scores = rows @ distinct.T
+        yield scores if column is None else scores[:, column]
+
+
+def _finite(features: Tensor, side: str) -> Tensor:
+    features = features.detach().float().contiguous()
+    bad = (~features.isfinite().all(dim=1)).nonzero()
+    if len(bad):
+        raise UserError(
+            f"{side}: {len(bad)} of {len(features)} features are not finite, the first in row {int(bad[0])}; "
+            "the model may have diverged: use an earlier checkpoint"
+        )
+    return features
+
+
+def _distinct_rows(features: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Distinct rows [U, D] and for each row the number of its equal [G], or the rows themselves and None."""
+    rows = np.ascontiguousarray(features.cpu().numpy()) + 0.0  # no negative zeros: rows are compared as bytes
+
+    def as_bytes(part: NDArray[Any]) -> NDArray[np.void]:
+        return np.ascontiguousarray(part).view(np.dtype((np.void, part.shape[1] * part.itemsize))).ravel()
+
+    # Sorting whole rows is slow; rows that differ in their beginnings differ.
+    if len(np.unique(as_bytes(rows[:, :4]))) == len(rows):
+        return features, None
+    _, first, column = np.unique(as_bytes(rows), return_index=True, return_inverse=True)
+    if len(first) == len(rows):
+        return features, None
+    return features[torch.from_numpy(first).to(features.device)], torch.from_numpy(column).to(features.device)

@@ -1,0 +1,82 @@
+"""The one module that is trained: towers, their momentum pair, tasks and labels behind a single forward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from huecry.data.loader import Batch
+from huecry.data.views import IMAGE_VIEWS, TEXT_VIEWS
+from huecry.towers import Momentum, Towers
+from huecry.training.encode import Encode, Step, encode_view
+from huecry.training.labels import LabelTable
+from huecry.training.task import Task, weight_at
+
+
+class Bundle(nn.Module):
+    """Towers and the tasks that teach them.
+
+    `bundle(batch)` is the total loss of a batch; `bundle(batch, mode="encode")` its pooled features by view. Both go
+    through one forward, so that a wrapper such as DistributedDataParallel sees every use of the towers.
+    """
+
+    def __init__(self, towers: Towers, tasks: dict[str, Task], labels: LabelTable) -> None:
+        super().__init__()
+        self.towers = towers
+        self.tasks = nn.ModuleDict({name.replace(".", "/"): task for name, task in tasks.items()})  # torch wants no dot
+        self.labels = labels
+        self.momentum = Momentum(towers) if any(task.momentum for task in tasks.values()) else None
+        self.step = 0
+        self._last: Step | None = None
+        views = self.views
+        self.towers.image.requires_grad_(bool(views & IMAGE_VIEWS))
+        self.towers.text.requires_grad_(bool(views & TEXT_VIEWS))
+
+    @property
+    def views(self) -> frozenset[str]:
+        """The views that the tasks read together."""
+        return frozenset().union(*(task.reads(task.config) for task in self.task_list.values()))
+
+    @property
+    def task_list(self) -> dict[str, Task]:
+        """The tasks by name."""
+        return dict(self.tasks.items())  # type: ignore[arg-type]
+
+    def forward(self, batch: Batch | dict[str, Tensor], mode: str = "train") -> Any:
+        """mode `train`: (weighted loss [], logs) of a Batch. mode `encode`: {view: pooled [B, D]} of {view: tensor}."""
+        if mode == "encode":
+            assert isinstance(batch, dict)
+            return {name: encode_view(self.towers, name, tensor).pooled for name, tensor in batch.items()}
+        assert isinstance(batch, Batch)
+        self._last = Step(self, batch)
+        total = 0.0 * self.towers.logit_scale  # so that every process has its gradient, read or not
+        logs: dict[str, Tensor] = {}
+        for name, task, encode, inputs in self._each_task():
+            loss, details = task(encode, inputs)
+            logs[name] = loss.detach()
+            logs.update({f"{name}/{key}": value for key, value in details.items()})
+            total = total + weight_at(task.config, self.step) * loss
+        return total, logs
+
+    def after_backward(self) -> None:
+        """Let every task update its buffers from the batch just seen, then forget that batch's encodings."""
+        for _, task, encode, inputs in self._each_task():
+            task.after_backward(encode, inputs)
+        self._last = None
+
+    def after_step(self, step: int, momentum: float) -> None:
+        """After the optimiser step: move the momentum towers, and count."""
+        self.step = step
+        if self.momentum is not None:
+            self.momentum.update(self.towers, momentum)
+
+    def _each_task(self) -> Any:
+        assert self._last is not None
+        batch = self._last.batch
+        for name, task in self.task_list.items():
+            views = task.reads(task.config)
+            inputs = {"row": batch.row, "image": batch.image, "person": batch.person}
+            inputs |= {view: batch.views[view] for view in views}
+            inputs |= batch.inputs.get(name, {})
+            yield name, task, Encode(self._last, name, views, task.momentum), inputs

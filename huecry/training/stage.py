@@ -1,0 +1,213 @@
+"""One stage from recipe to results: read the data, build the bundle, train, evaluate the selected model."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from omegaconf import OmegaConf
+from torch import distributed
+
+from huecry.config import Recipe, find_task, read_yaml
+from huecry.data.readers import describe, read
+from huecry.data.records import PhotoSet
+from huecry.data.views import IMAGE_VIEWS
+from huecry.errors import UserError
+from huecry.retrieval.evaluate import check_captions, evaluate_split
+from huecry.towers import ModelConfig, Towers, load_towers
+from huecry.training.bundle import Bundle
+from huecry.training.gather import world
+from huecry.training.labels import LabelTable
+from huecry.training.snapshot import write_file
+from huecry.training.task import Facts, Task
+from huecry.training.trainer import EpochContext, Trainer
+
+FREE = frozenset(
+    {"run.dir", "train.resume", "train.cpu_threads", "train.keep", "train.track", "data.workers", "data.on_bad_image"}
+)
+"""Keys that a resumed run may change: they do not touch what it has computed."""
+
+Hook = Callable[[EpochContext], None]
+
+
+def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hook | None = None) -> dict[str, Any]:
+    """Train and evaluate into the run folder; returns what `results.json` holds.
+
+    Raises UserError for what the user can mend, Stopped when a signal ended training with a snapshot.
+    """
+    accelerator = _accelerator(recipe)
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(recipe.train.cpu_threads or max(1, (os.cpu_count() or 1) // local))
+    splits = read(recipe.data.source, recipe.data)
+    accelerator.print("\n".join(describe(recipe.data.source, splits)))
+    photos = training_photos(recipe, splits)
+    for name in ("val", "test"):
+        if name in splits:
+            check_captions(splits[name])  # now, rather than after training
+    finished = _finished(recipe)
+    if finished is not None:
+        accelerator.print(f"{recipe.folder}: already finished; its results.json stands")
+        return finished
+    set_seed(recipe.run.seed, device_specific=True)
+    bundle = build_bundle(recipe, table, photos)
+    select = splits.get(recipe.eval.select_on)
+
+    def evaluate(model: Any, photos: PhotoSet) -> dict[str, float]:
+        return evaluate_split(
+            model, bundle.towers, photos, recipe.eval, recipe.data.on_bad_image, accelerator.is_main_process
+        )
+
+    trainer = Trainer(
+        recipe,
+        accelerator,
+        bundle,
+        photos,
+        recipe.folder,
+        evaluate=None if select is None else lambda model: evaluate(model, select),
+        before_epoch=before_epoch,
+    )
+    _write_recipe(recipe, accelerator)
+    if recipe.train.track:
+        accelerator.init_trackers("huecry", config={"recipe": recipe.name})
+    trainer.fit()
+    _load_selected(bundle.towers, recipe.folder / "model")
+    results: dict[str, Any] = {}
+    for name in ("test", "val"):
+        if name in splits:
+            metrics = evaluate(trainer.model, splits[name])
+            selected_on = None if select is None else recipe.eval.select_on
+            results[name] = {"split": name, **metrics, "selected_on": selected_on}
+            accelerator.print(
+                f"{name}: " + "  ".join(f"{key} {metrics[key]:.2f}" for key in ("R1", "R5", "R10", "mAP"))
+            )
+    if accelerator.is_main_process:
+        write_file(recipe.folder / "results.json", json.dumps(results, indent=1) + "\n")
+    accelerator.print(f"model and results: {recipe.folder}")
+    accelerator.end_training()
+    return results
+
+
+def training_photos(recipe: Recipe, splits: dict[str, PhotoSet]) -> PhotoSet:
+    """The training split. Raises UserError where there is none, or none of its photographs has a caption."""
+    photos = splits.get("train")
+    if photos is None or not len(photos.row_image):
+        raise UserError(
+            f"data.source={recipe.data.source}: no training photograph has a caption (splits: {', '.join(splits)}); "
+            "mark photographs as split train"
+        )
+    return photos
+
+
+def build_bundle(recipe: Recipe, table: Mapping[str, type[Task]], photos: PhotoSet) -> Bundle:
+    """Towers, tasks and labels as the recipe asks. Raises UserError for a source or task that cannot be built."""
+    towers = load_towers(recipe.model, recipe.run.seed)
+    facts = Facts(
+        embed_dim=towers.embed_dim,
+        image_width=towers.image_width,
+        text_width=towers.text_width,
+        grid=(towers.image_size[0] // towers.patch, towers.image_size[1] // towers.patch),
+        persons=len(photos.persons),
+        images=len(photos),
+        rows=len(photos.row_image),
+    )
+    tasks = {name: find_task(name, table)(config, facts) for name, config in recipe.tasks.items()}
+    return Bundle(towers, tasks, LabelTable(photos, recipe.data.labels))
+
+
+def _accelerator(recipe: Recipe) -> Accelerator:
+    """Raises UserError for a tracker that is not installed, or a precision that this machine has not."""
+    for name in recipe.train.track:
+        known = [str(tracker) for tracker in get_available_trackers()]
+        if name not in known:
+            raise UserError(f"train.track: {name} is not installed; there are {', '.join(known) or 'none'}")
+    try:
+        return Accelerator(
+            mixed_precision=recipe.train.mixed_precision,
+            log_with=recipe.train.track or None,
+            project_dir=str(recipe.folder),
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        )
+    except ValueError as error:
+        raise UserError(f"train.mixed_precision={recipe.train.mixed_precision}: {error}") from error
+
+
+def _finished(recipe: Recipe) -> dict[str, Any] | None:
+    """The results of a run that is already finished, else None.
+
+    Raises UserError for a folder that cannot become this run's, or a recipe other than that of its snapshot.
+    """
+    folder, saved = recipe.folder, recipe.folder / "config.yaml"
+    if saved.exists():
+        if not recipe.train.resume:
+            raise UserError(f"{folder}: holds a run already; go on with train.resume=true, or choose another run.dir")
+        results = folder / "results.json"
+        if results.exists() or any((folder / "checkpoints").glob("step-*")):
+            before = OmegaConf.to_container(read_yaml(saved))
+            _check_same(folder, before, OmegaConf.to_container(OmegaConf.create(recipe.to_yaml())))
+        return json.loads(results.read_text()) if results.exists() else None
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder}: not empty, and not a run; choose another run.dir")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: a file, not a folder; choose another run.dir")
+    return None
+
+
+def _write_recipe(recipe: Recipe, accelerator: Accelerator) -> None:
+    """Make the run folder, now that nothing in the recipe stands against the run."""
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        write_file(recipe.folder / "config.yaml", recipe.to_yaml())
+    accelerator.wait_for_everyone()
+
+
+def _check_same(folder: Path, before: Any, now: Any, key: str = "") -> None:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in sorted(before.keys() | now.keys()):
+            _check_same(folder, before.get(name), now.get(name), f"{key}.{name}".removeprefix("."))
+    elif before != now and key not in FREE:
+        raise UserError(
+            f"{folder}: its run had {key}={before}, this recipe has {key}={now}; "
+            "give the key its old value to resume, or choose another run.dir"
+        )
+
+
+def _load_selected(towers: Towers, folder: Path) -> None:
+    """Put the selected model's weights into the towers of every process."""
+    rank, size = world()
+    if rank == 0:
+        towers.load_state_dict(load_towers(ModelConfig(source=str(folder))).state_dict())
+    if size > 1:
+        for tensor in towers.state_dict().values():
+            distributed.broadcast(tensor, src=0)
+
+
+def report(recipe: Recipe, table: Mapping[str, type[Task]]) -> None:
+    """Print the resolved recipe and what a run would find; what is not there is said, not an error."""
+    print(recipe.to_yaml())
+    print(f"run folder: {recipe.folder}{' (exists)' if recipe.folder.exists() else ''}")
+    try:
+        splits = read(recipe.data.source, recipe.data)
+        print("\n".join(describe(recipe.data.source, splits)))
+        rows = len(training_photos(recipe, splits).row_image)
+        samples = recipe.train.batch_size * recipe.train.accumulate
+        steps = rows // samples * recipe.train.epochs
+        print(f"steps: {min(steps, recipe.train.max_steps or steps)} of {samples} samples")
+    except UserError as error:
+        print(f"data: {error}")
+    try:
+        towers = load_towers(recipe.model, recipe.run.seed)
+        millions = sum(parameter.numel() for parameter in towers.parameters()) / 1e6
+        height, width = towers.image_size
+        print(f"towers: {millions:.1f} M parameters, pictures {height}x{width}, features of {towers.embed_dim}")
+    except UserError as error:
+        print(f"towers: {error}")
+    views = sorted({view for name, entry in recipe.tasks.items() for view in find_task(name, table).reads(entry)})
+    images = len(IMAGE_VIEWS & set(views))
+    print(f"views: {', '.join(views)}; {images} image and {len(views) - images} text passes with gradient a step")

@@ -1,0 +1,103 @@
+"""What a task is: one training objective over the encodings of declared views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from huecry.errors import UserError
+
+if TYPE_CHECKING:
+    from huecry.data.views import Sample
+    from huecry.training.encode import Encode
+
+Preparer = Callable[["Sample", np.random.Generator], dict[str, np.ndarray]]
+
+
+@dataclass
+class TaskConfig:
+    """What every task's stanza may say.
+
+    weight: factor of the loss in the total.
+    ramp: how the factor grows from 0 to `weight`: constant | linear | cosine.
+    ramp_start, ramp_steps: optimiser steps before the ramp begins, and its length.
+    """
+
+    weight: float = 1.0
+    ramp: str = "constant"
+    ramp_start: int = 0
+    ramp_steps: int = 0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a task may need to know to build its head: sizes of the towers and of the training set."""
+
+    embed_dim: int
+    image_width: int
+    text_width: int
+    grid: tuple[int, int]
+    persons: int
+    images: int
+    rows: int
+
+
+class Task(nn.Module):
+    """One objective: reads the views it declares, returns an unweighted loss.
+
+    views: the views it reads (a subclass whose config chooses between views overrides `reads`).
+    momentum: whether it reads encodings of the momentum towers.
+    use: what it does with the pictures; the column of the augmentation table (`huecry.data.views.LEGAL`).
+    """
+
+    Config: ClassVar[type[TaskConfig]] = TaskConfig
+    views: ClassVar[frozenset[str]] = frozenset()
+    momentum: ClassVar[bool] = False
+    use: ClassVar[str] = "retrieval"
+
+    def __init__(self, config: Any, facts: Facts) -> None:
+        super().__init__()
+        self.config = config
+
+    @classmethod
+    def reads(cls, config: Any) -> frozenset[str]:
+        """The views that the task reads under this configuration."""
+        return cls.views
+
+    @staticmethod
+    def preparer(config: Any) -> Preparer | None:
+        """A picklable function from (sample, generator) to arrays of fixed shape, run in the data workers; or None."""
+        return None
+
+    def forward(self, encode: Encode, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The unweighted loss, [] in fp32, and detached scalars to log.
+
+        batch: `row`, `image`, `person` [B], the declared views as the data workers made them, and the
+        preparer's arrays, stacked.
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def after_backward(self, encode: Encode, batch: dict[str, Tensor]) -> None:
+        """Update the task's own buffers, after the backward pass of every micro-batch."""
+
+
+def weight_at(config: TaskConfig, step: int) -> float:
+    """The factor of a task's loss at an optimiser step."""
+    if config.ramp == "constant":
+        return config.weight if step >= config.ramp_start else 0.0
+    share = min(max((step - config.ramp_start) / max(config.ramp_steps, 1), 0.0), 1.0)
+    if config.ramp == "linear":
+        return config.weight * share
+    return config.weight * 0.5 * (1.0 - float(np.cos(np.pi * share)))
+
+
+def check_ramp(name: str, config: TaskConfig) -> None:
+    """Refuse an unknown ramp. Raises UserError naming the key."""
+    if config.ramp not in ("constant", "linear", "cosine"):
+        raise UserError(f"tasks.{name}.ramp={config.ramp} is unknown; choose constant, linear or cosine")

@@ -1,0 +1,1 @@
+"""Pretraining: from CLIP to towers that know colour and identity."""

@@ -1,0 +1,78 @@
+"""Contrastive matching of photographs and captions (InfoNCE), by pair or by identity.
+
+Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021; positives by
+    identity as in Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, applied across modalities.
+Formula: p_ij = softmax_j(s cos(f_i, g_j)), q_ij = y_ij / sum_k y_ik, L = -mean_i sum_j q_ij log p_ij, averaged over
+    image->text and text->image. `instance`: y is the identity matrix, and columns of the same person or photograph are
+    left out of the softmax, where they would be false negatives. `identity`: they are positives.
+Deviations: none for one pair a person; published CLIP training keeps false negatives.
+Shapes: features [B, D] against [W*B, D] of all processes; every process takes its rows' mean.
+Cost: no tower pass beyond the two views.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from huecry.errors import UserError
+from huecry.tasks.similarity import cosines, row_stochastic
+from huecry.training.encode import Encode
+from huecry.training.task import Facts, Task, TaskConfig
+
+
+@dataclass
+class ContrastiveConfig(TaskConfig):
+    """positives: `instance` | `identity`. scale: a fixed factor of the cosines, null for the towers' learnt one.
+
+    text_view: `text`, or `text_aug` for captions with masked words.
+    """
+
+    positives: str = "identity"
+    scale: float | None = None
+    text_view: str = "text"
+
+
+class Contrastive(Task):
+    """InfoNCE over the global batch."""
+
+    Config = ContrastiveConfig
+
+    def __init__(self, config: Any, facts: Facts) -> None:
+        super().__init__(config, facts)
+        if config.positives not in ("instance", "identity"):
+            raise UserError(f"tasks.contrastive.positives={config.positives}: choose instance or identity")
+
+    @classmethod
+    def reads(cls, config: Any) -> frozenset[str]:
+        return frozenset({"rgb", config.text_view})
+
+    def forward(self, encode: Encode, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        text = self.config.text_view
+        scale = encode.scale if self.config.scale is None else self.config.scale
+        image_rows = cosines(encode("rgb").pooled, encode.gather(text))
+        text_rows = cosines(encode(text).pooled, encode.gather("rgb"))
+        if self.config.positives == "identity":
+            target, ignored = row_stochastic(encode.positives), None
+        else:
+            target, ignored = encode.own.float(), encode.positives & ~encode.own
+        loss = (
+            cross_entropy(scale * image_rows, target, ignored) + cross_entropy(scale * text_rows, target, ignored)
+        ) / 2
+        hit = encode.positives.gather(1, text_rows.argmax(dim=1, keepdim=True)).float().mean()
+        return loss, {"batch_R1": hit}
+
+
+def cross_entropy(logits: Tensor, target: Tensor, ignored: Tensor | None = None) -> Tensor:
+    """Mean over rows of -sum_j target_ij log softmax_j(logits_ij), [].
+
+    logits, target: [B, N], target row-stochastic and zero where ignored. ignored: [B, N] bool, columns left out of a
+    row's softmax.
+    """
+    if ignored is not None:
+        logits = logits.masked_fill(ignored, float("-inf"))
+    logs = torch.log_softmax(logits, dim=1)
+    return -torch.where(target > 0, target * logs, 0.0).sum(dim=1).mean()

@@ -1,0 +1,61 @@
+"""Similarity distribution matching: the softmax of similarities is pulled onto the distribution of true matches.
+
+Source: Jiang and Ye, "Cross-Modal Implicit Relation Reasoning and Aligning for Text-to-Image Person Retrieval" (IRRA),
+    CVPR 2023, eq. 3-6, and its published code.
+Formula: p_ij = softmax_j(s cos(f_i, g_j)), q_ij = y_ij / sum_k y_ik,
+    L = mean_i sum_j p_ij (log p_ij - log(q_ij + eps)), summed over image->text and text->image. This direction of the
+    divergence punishes mass on non-matches and forgives an uncovered match; InfoNCE does the reverse.
+Deviations: the published code compares within one process; here the columns are those of all processes.
+Shapes: features [B, D] against [W*B, D].
+Cost: no tower pass beyond the two views.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from huecry.tasks.similarity import cosines, row_stochastic
+from huecry.training.encode import Encode
+from huecry.training.task import Task, TaskConfig
+
+
+@dataclass
+class SDMConfig(TaskConfig):
+    """scale: fixed factor of the cosines.
+
+    same_person: weight of another photograph of the same person; 1 counts it as any match.
+    text_view: `text`, or `text_aug` (with `views.text_aug.mask_p=0.15` what the published code does unintended).
+    """
+
+    scale: float = 50.0
+    same_person: float = 1.0
+    text_view: str = "text"
+
+
+class SDM(Task):
+    """KL(p || q) over the global batch."""
+
+    Config = SDMConfig
+
+    @classmethod
+    def reads(cls, config: Any) -> frozenset[str]:
+        return frozenset({"rgb", config.text_view})
+
+    def forward(self, encode: Encode, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        text, scale = self.config.text_view, self.config.scale
+        same_photo = batch["image"][:, None] == encode.gather_ids("image")
+        weights = torch.where(same_photo, 1.0, self.config.same_person * encode.positives.float())
+        target = row_stochastic(weights)
+        image_rows = cosines(encode("rgb").pooled, encode.gather(text))
+        text_rows = cosines(encode(text).pooled, encode.gather("rgb"))
+        return divergence(scale * image_rows, target) + divergence(scale * text_rows, target), {}
+
+
+def divergence(logits: Tensor, target: Tensor, eps: float = 1e-8) -> Tensor:
+    """Mean over rows of KL(softmax(logits) || target), []; logits, target: [B, N]."""
+    logs = torch.log_softmax(logits, dim=1)
+    return (logs.exp() * (logs - torch.log(target + eps))).sum(dim=1).mean()

@@ -1,0 +1,154 @@
+"""Run by two processes (torchrun, gloo) and by one: the same global batch must give the same results.
+
+Usage: torchrun --nproc_per_node 2 pair.py PHOTOS OUT; rank 0 writes OUT/<scenario>.pt.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from huecry.config import build_recipe
+from huecry.data.loader import TrainingLoader, TrainingRows
+from huecry.data.order import BatchOrder, random_order
+from huecry.data.readers import read
+from huecry.data.views import Shape
+from huecry.retrieval.evaluate import evaluate_split
+from huecry.tasks import TASKS
+from huecry.training.bundle import Bundle
+from huecry.training.gather import gather, global_mean, world
+from huecry.training.stage import build_bundle
+from huecry.training.task import Task
+from huecry.training.trainer import Trainer
+
+BATCH = 16
+
+
+class Queue(Task):
+    """Momentum keys of the global batch, kept in a persistent buffer in rank order."""
+
+    views = frozenset({"rgb", "text"})
+    momentum = True
+    rows: Tensor
+    keys: Tensor
+
+    def __init__(self, config: Any, facts: Any) -> None:
+        super().__init__(config, facts)
+        self.register_buffer("rows", torch.full((BATCH,), -1))
+        self.register_buffer("keys", torch.zeros(BATCH, facts.embed_dim))
+
+    def forward(self, encode: Any, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        key = encode("text", momentum=True).pooled
+        return (encode("rgb").pooled - key).square().mean(), {}
+
+    @torch.no_grad()
+    def after_backward(self, encode: Any, batch: dict[str, Tensor]) -> None:
+        rows = encode.gather_ids("row")
+        self.rows[: len(rows)] = rows
+        self.keys[: len(rows)] = encode.gather("text", momentum=True)
+
+
+TASK_SETS: dict[str, dict[str, Any]] = {
+    "instance": {"contrastive": {"positives": "instance"}},
+    "identity_positives": {"contrastive": {"positives": "identity"}},
+    "sdm": {"sdm": {"same_person": 0.3}},
+    "identity": {"identity": {}},
+    "all": {"contrastive": {}, "sdm": {}, "identity": {"scale": 28.0}, "queue": {}},
+}
+
+
+def recipe_of(photos: str, tasks: dict[str, Any], *overrides: str) -> Any:
+    """A recipe on drawn photographs in which a third of the persons is unknown."""
+    values = {"data": {"source": photos, "workers": 0}, "tasks": tasks, "train": {"batch_size": BATCH}}
+    return build_recipe("pair", values, overrides, {**TASKS, "queue": Queue})
+
+
+def bundle_of(photos: str, tasks: dict[str, Any]) -> tuple[Bundle, Any, Any]:
+    """Bundle, recipe and training photographs; weights do not depend on the process."""
+    recipe = recipe_of(photos, tasks)
+    train = read(photos, recipe.data)["train"]
+    torch.manual_seed(0)
+    return build_bundle(recipe, {**TASKS, "queue": Queue}, train), recipe, train
+
+
+def gradients(photos: str, name: str) -> dict[str, Any]:
+    """Loss and gradients of one global batch whose second half knows no person."""
+    bundle, recipe, train = bundle_of(photos, TASK_SETS[name])
+    train.row_person[train.row_person >= len(train.persons) // 2] = -1
+    bundle.labels.image[bundle.labels.image >= len(train.persons) // 2] = -1
+    rank, size = world()
+    shape = Shape(bundle.towers.image_size, bundle.towers.context)
+    rows = TrainingRows(train, sorted(bundle.views), recipe.views, shape, {}, 0, "error")
+    loader = TrainingLoader(rows, BatchOrder(BATCH, rank, size), 0, False)
+    order = random_order(len(train.row_image), 0, 0)
+    order = order[(train.row_person[order] < 0).argsort(kind="stable")]  # known persons first, unknown last
+    chosen = torch.cat([torch.from_numpy(order[: BATCH // 2]), torch.from_numpy(order[-BATCH // 2 :])]).numpy()
+    (batch,) = loader.epoch(chosen, 0, 0, 1)
+    with torch.no_grad():
+        single = gather(bundle(batch)[0][None]).mean()
+    bundle.double()
+    model: Any = DistributedDataParallel(bundle) if size > 1 else bundle
+    loss, _ = model(batch)
+    loss.backward()
+    bundle.after_backward()
+    bundle.after_step(1, 0.9)
+    return {
+        "single": single,
+        "loss": gather(loss.detach()[None]).mean(),
+        "gradients": {key: value.grad for key, value in bundle.named_parameters() if value.grad is not None},
+        "buffers": {key: value for key, value in bundle.named_buffers() if "queue" in key},
+    }
+
+
+def trained(photos: str, folder: Path, sampler: str) -> dict[str, Any]:
+    """Weights and metrics after one AdamW step at lr 1e-4 through the trainer, two micro-batches."""
+    bundle, _, train = bundle_of(photos, TASK_SETS["all"])
+    recipe = recipe_of(
+        photos,
+        TASK_SETS["all"],
+        f"data.sampler={sampler}",
+        "optim.lr=1e-4",
+        "optim.warmup=0",
+        "train.max_steps=1",
+        "train.batch_size=8",
+        "train.accumulate=2",
+        f"run.dir={folder}",
+    )
+    trainer = Trainer(recipe, Accelerator(), bundle, train, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer.fit()
+    test = read(photos, recipe.data)["test"]
+    metrics = evaluate_split(trainer.model, bundle.towers, test, recipe.eval, "error", False)
+    weights = {key: value.detach().clone() for key, value in bundle.state_dict().items()}
+    return {"weights": weights, "metrics": metrics, "lines": (folder / "metrics.jsonl").read_text()}
+
+
+def unequal_counts() -> dict[str, Any]:
+    """A mean over data-dependent elements: three on the first process, none on the second."""
+    rank, _ = world()
+    values = torch.tensor([1.0, 2.0, 6.0, 5.0], requires_grad=True)
+    chosen = torch.tensor([True, True, True, False]) if rank == 0 else torch.zeros(4, dtype=torch.bool)
+    mean = global_mean(values, chosen)
+    return {"mean": gather(mean[None]).mean()}
+
+
+def run_all(photos: str, out: Path) -> dict[str, Any]:
+    """Every scenario by name."""
+    results: dict[str, Any] = {name: gradients(photos, name) for name in TASK_SETS}
+    results |= {f"trained_{sampler}": trained(photos, out / sampler, sampler) for sampler in ("random", "identity")}
+    return results | {"unequal_counts": unequal_counts()}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
+    found = run_all(sys.argv[1], Path(sys.argv[2]))
+    if world()[0] == 0:
+        torch.save(found, Path(sys.argv[2]) / "results.pt")
+    torch.distributed.destroy_process_group()

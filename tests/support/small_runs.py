@@ -1,0 +1,29 @@
+"""Runs of two steps on a small drawn set, and what tests do to their folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SMALL = ("train.batch_size=8", "train.max_steps=2", "data.workers=0", "train.cpu_threads=1")
+
+
+def stage(data: Path, run: Path, *changes: str) -> list[str]:
+    """The arguments of a run of two steps."""
+    return ["pretrain", f"data.source={data}", f"run.dir={run}", *SMALL, *changes]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file in a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def rewrite(folder: Path, change: Callable[[list[dict[str, Any]]], object]) -> Path:
+    """Edit the annotations of a drawn set; returns their file."""
+    table = folder / "metadata.jsonl"
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    change(rows)
+    table.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    return table

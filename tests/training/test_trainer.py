@@ -1,0 +1,260 @@
+"""The loop: resuming is exact, accumulation weighs the same, groups and rates are as configured."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from huecry.api import finetune
+from huecry.config import build_recipe
+from huecry.errors import UserError
+from huecry.tasks import TASKS
+from huecry.training.bundle import Bundle
+from huecry.training.optim import OptimConfig, build_optimizer, learning_rate
+from huecry.training.snapshot import load_snapshot
+from huecry.training.stage import run_stage
+from huecry.training.trainer import EpochContext, Stopped
+
+BASE: dict[str, Any] = {
+    "data": {"workers": 0, "sampler": "identity", "instances": 2},
+    "tasks": {"contrastive": {}, "identity": {}},
+    "optim": {"lr": 1e-3},
+    "train": {"batch_size": 8, "epochs": 3, "log_every": 3, "save_every": 3, "cpu_threads": 1, "keep": 2},
+    "views": {"rgb": {"erase": 0.5, "brightness": 0.2}},
+}
+
+
+def recipe(photos: Path, folder: Path, *overrides: str) -> Any:
+    values = {**BASE, "data": {**BASE["data"], "source": str(photos)}, "run": {"dir": str(folder)}}
+    return build_recipe("resume", values, overrides, TASKS)
+
+
+def outcome(folder: Path) -> tuple[str, dict[str, torch.Tensor], dict[str, torch.Tensor], Any]:
+    """Metrics, final weights of bundle and model, results."""
+    snapshot = load_snapshot(folder / "checkpoints")
+    assert snapshot is not None
+    model = load_file(folder / "model" / "model.safetensors")
+    return (folder / "metrics.jsonl").read_text(), snapshot[0], model, json.loads((folder / "results.json").read_text())
+
+
+def assert_equal(first: Any, second: Any) -> None:
+    assert first[0] == second[0]
+    for one, two in zip(first[1:3], second[1:3], strict=True):
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[key], two[key]) for key in one)
+    assert first[3] == second[3]
+
+
+@pytest.fixture(scope="module")
+def photos(make_photos: Any) -> Path:
+    return make_photos(persons=10, photos=2, captions=2)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "undisturbed"
+    run_stage(recipe(photos, folder), TASKS)
+    return folder
+
+
+def test_a_run_leaves_what_the_user_expects(undisturbed: Path) -> None:
+    lines = [json.loads(line) for line in (undisturbed / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [3, 6, 9, 12, 15]
+    assert [line["step"] for line in lines if "val" in line] == [5, 10, 15]
+    assert {"contrastive", "identity", "grad_norm", "lr", "scale", "epoch"} <= lines[0].keys()
+    assert not any("second" in key or "time" in key for line in lines for key in line)
+    results = json.loads((undisturbed / "results.json").read_text())
+    assert results["test"]["selected_on"] == "val"
+    best = max(line["val"]["mAP"] for line in lines if "val" in line)
+    assert results["val"]["mAP"] == pytest.approx(best, abs=1e-6)
+    assert sorted(path.name for path in (undisturbed / "checkpoints").iterdir()) == ["step-12", "step-15"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("moment", [2, 5, 11])
+def test_stopped_by_a_signal_and_resumed(
+    number: int, moment: int, photos: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Bundle.after_step
+
+    def after_step(self: Any, step: int, momentum: float) -> None:
+        original(self, step, momentum)
+        if step == moment:
+            os.kill(os.getpid(), number)
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Bundle, "after_step", after_step)
+        with pytest.raises(Stopped) as stopped:
+            run_stage(recipe(photos, folder), TASKS)
+    assert stopped.value.status == 128 + number
+    snapshot = load_snapshot(folder / "checkpoints")
+    assert snapshot is not None
+    assert snapshot[2]["step"] == moment
+    run_stage(recipe(photos, folder, "train.resume=true"), TASKS)
+    assert_equal(outcome(undisturbed), outcome(folder))
+
+
+def test_a_snapshot_cut_short_is_passed_over(photos: Path, undisturbed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed, folder)
+    (folder / "results.json").unlink()
+    weights = folder / "checkpoints" / "step-15" / "bundle.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    (folder / "checkpoints" / ".step-99.part").mkdir()
+    run_stage(recipe(photos, folder, "train.resume=true"), TASKS)
+    assert_equal(outcome(undisturbed), outcome(folder))
+
+
+def test_resume_without_a_snapshot_starts_over(photos: Path, undisturbed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed, folder)
+    (folder / "results.json").unlink()
+    shutil.rmtree(folder / "checkpoints")
+    run_stage(recipe(photos, folder, "train.resume=true"), TASKS)
+    assert_equal(outcome(undisturbed), outcome(folder))
+
+
+def test_a_finished_run_is_left_alone(photos: Path, undisturbed: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()}
+    run_stage(recipe(photos, undisturbed, "train.resume=true"), TASKS)
+    assert before == {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_number_of_workers_changes_nothing(workers: int, photos: Path, undisturbed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run_stage(recipe(photos, folder, f"data.workers={workers}"), TASKS)
+    assert_equal(outcome(undisturbed), outcome(folder))
+
+
+def test_other_data_under_the_same_name_is_refused(make_photos: Any, tmp_path: Path) -> None:
+    photos = make_photos(persons=10, photos=2, captions=2)
+    folder = tmp_path / "run"
+    run_stage(recipe(photos, folder, "train.epochs=1"), TASKS)
+    (folder / "results.json").unlink()
+    lines = (photos / "metadata.jsonl").read_text().replace("coat", "jacket")
+    (photos / "metadata.jsonl").write_text(lines)
+    with pytest.raises(UserError, match="other training data"):
+        run_stage(recipe(photos, folder, "train.epochs=1", "train.resume=true"), TASKS)
+
+
+def test_accumulated_micro_batches_weigh_the_same(photos: Path, tmp_path: Path) -> None:
+    """For a loss that is a mean over samples, two halves are the whole."""
+    weights = []
+    for name, batch, accumulate in (("whole", 8, 1), ("halves", 4, 2)):
+        folder = tmp_path / name
+        settings = (f"train.batch_size={batch}", f"train.accumulate={accumulate}", "train.max_steps=2")
+        run_stage(recipe(photos, folder, *settings, "tasks.contrastive=null", "optim.lr=1e-4"), TASKS)
+        weights.append(outcome(folder)[1])
+    for key, value in weights[0].items():
+        assert torch.allclose(value.float(), weights[1][key].float(), atol=1e-5), key
+
+
+def test_the_hook_runs_before_each_epoch_and_its_labels_order_the_batches(photos: Path, tmp_path: Path) -> None:
+    seen = []
+
+    def hook(context: EpochContext) -> None:
+        features = context.extract()
+        assert features.images.shape == (20, 128)
+        assert features.texts.shape == (40, 128)
+        seen.append((context.epoch, context.step, int(context.generator.integers(1 << 30))))
+        context.set_labels(torch.arange(20) // 4, (torch.arange(40) // 8))
+
+    folder = tmp_path / "run"
+    run_stage(recipe(photos, folder), TASKS, before_epoch=hook)
+    assert [entry[:2] for entry in seen] == [(0, 0), (1, 5), (2, 10)]
+    assert len({entry[2] for entry in seen}) == 3
+    snapshot = load_snapshot(folder / "checkpoints")
+    assert snapshot is not None
+    assert torch.equal(snapshot[0]["labels.image"], torch.arange(20) // 4)
+
+
+def test_without_a_selection_split_the_last_model_is_kept(make_photos: Any, tmp_path: Path) -> None:
+    photos = make_photos(persons=10, photos=2, captions=2)
+    kept = [line for line in (photos / "metadata.jsonl").read_text().splitlines() if '"val"' not in line]
+    (photos / "metadata.jsonl").write_text("\n".join(kept) + "\n")
+    results = run_stage(recipe(photos, tmp_path / "run"), TASKS)
+    assert results.keys() == {"test"}
+    assert results["test"]["selected_on"] is None
+
+
+def test_selection_on_test_is_stamped(photos: Path, tmp_path: Path) -> None:
+    results = run_stage(recipe(photos, tmp_path / "run", "eval.select_on=test", "train.epochs=1"), TASKS)
+    assert {entry["selected_on"] for entry in results.values()} == {"test"}
+
+
+def test_optimiser_groups(tiny_bundle: Any) -> None:
+    bundle = tiny_bundle({"identity": {}})
+    config = OptimConfig(lr=1e-3, head_lr_scale=7.0, weight_decay=0.3)
+    names = {id(parameter): name for name, parameter in bundle.named_parameters()}
+    for group in build_optimizer(bundle, config).param_groups:
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            assert group["scale"] == (7.0 if name.startswith("tasks.") else 1.0)
+            plain = "norm" in name or name.endswith(("bias", "logit_scale", "class_embedding"))
+            assert group["weight_decay"] == (0.0 if plain else 0.3), name
+
+
+def test_learning_rate_warms_up_and_decays() -> None:
+    config = OptimConfig(lr=2.0, warmup=0.1, schedule="cosine", final=0.25)
+    rates = [learning_rate(config, step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.2)
+    assert rates[9] == pytest.approx(2.0)
+    assert rates[55] == pytest.approx(2.0 * (0.25 + 0.75 * 0.5))
+    assert rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
+    assert learning_rate(OptimConfig(lr=2.0, warmup=0.0, schedule="constant"), 99, 100) == 2.0
+    assert math.isclose(learning_rate(OptimConfig(lr=1.0, warmup=0.0), 100, 100), 0.0, abs_tol=1e-12)
+
+
+def test_python_face_returns_the_results(photos: Path, tmp_path: Path) -> None:
+    shown = finetune(
+        "finetune/people", f"data.source={photos}", "model.source=tiny", f"run.dir={tmp_path / 'run'}",
+        "train.batch_size=8", "train.max_steps=1",
+    )  # fmt: skip
+    assert shown == json.loads((tmp_path / "run" / "results.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.0, 0.4, 0.9, 1.5])
+def test_killed_at_any_moment_and_resumed(delay: float, photos: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """SIGKILL a process at some time after its first snapshot began, again and again, until it finishes."""
+    folder = tmp_path / "run"
+    code = (
+        "import sys, json; from huecry.config import build_recipe; from huecry.tasks import TASKS;"
+        "from huecry.training.stage import run_stage;"
+        "run_stage(build_recipe('resume', json.loads(sys.argv[1]), sys.argv[2:], TASKS), TASKS)"
+    )
+    values = {**BASE, "data": {**BASE["data"], "source": str(photos)}, "run": {"dir": str(folder)}}
+    kills = 0
+    while True:
+        command = [sys.executable, "-c", code, json.dumps(values), "train.resume=true"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        before = _newest(folder)
+        while process.poll() is None and (kills == 3 or _newest(folder) == before):
+            time.sleep(0.01)
+        if process.poll() is not None:
+            break
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        kills += 1
+    assert process.returncode == 0
+    assert kills > 0
+    assert_equal(outcome(undisturbed), outcome(folder))
+
+
+def _newest(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "checkpoints").glob("*"))
