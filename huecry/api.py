@@ -44,7 +44,15 @@ def evaluate(model: str, data: str, *overrides: str, split: str = "test", json: 
     print("\n".join(describe(recipe.data.source, {split: splits[split]})))
     towers = load_towers(recipe.model, recipe.run.seed)
     bundle = Bundle(towers, {}, LabelTable(splits[split], recipe.data.labels))
-    metrics = evaluate_split(bundle, towers, splits[split], recipe.eval, recipe.data.on_bad_image, progress=True)
+    metrics = evaluate_split(
+        bundle,
+        towers,
+        splits[split],
+        recipe.eval,
+        workers=recipe.data.workers,
+        on_bad_image=recipe.data.on_bad_image,
+        progress=True,
+    )
     result = {"split": split, **metrics, "selected_on": _selected_on(Path(model), split)}
     print(in_words(metrics))
     if json is not None:

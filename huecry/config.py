@@ -27,7 +27,7 @@ from huecry.errors import UserError
 from huecry.retrieval.evaluate import EvalConfig
 from huecry.towers import ModelConfig
 from huecry.training.optim import OptimConfig
-from huecry.training.task import Task, TaskConfig, check_ramp
+from huecry.training.task import Task, TaskConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 if not CONFIGS.is_dir():  # installed from a wheel: the recipes lie inside the package
@@ -229,7 +229,7 @@ def build_recipe(
     recipe = Recipe(name=name, tasks=tasks, **sections)
     _check_values(recipe)
     for task, cls in classes.items():
-        check_ramp(task, tasks[task])
+        cls.check(task, tasks[task])
         for view in cls.reads(tasks[task]) - VIEWS.keys():
             raise UserError(f"tasks.{task}: no view is called {view}; known: {', '.join(VIEWS)}")
     check_legal(recipe.views, {task: (cls.use, cls.reads(tasks[task])) for task, cls in classes.items()})

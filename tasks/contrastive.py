@@ -21,7 +21,7 @@ from torch import Tensor
 from huecry.errors import UserError
 from huecry.tasks.similarity import cosines, row_stochastic
 from huecry.training.encode import Encode
-from huecry.training.task import Facts, Task, TaskConfig
+from huecry.training.task import Task, TaskConfig
 
 
 @dataclass
@@ -41,10 +41,11 @@ class Contrastive(Task):
 
     Config = ContrastiveConfig
 
-    def __init__(self, config: Any, facts: Facts) -> None:
-        super().__init__(config, facts)
+    @classmethod
+    def check(cls, name: str, config: Any) -> None:
+        super().check(name, config)
         if config.positives not in ("instance", "identity"):
-            raise UserError(f"tasks.contrastive.positives={config.positives}: choose instance or identity")
+            raise UserError(f"tasks.{name}.positives={config.positives}: choose one of instance, identity")
 
     @classmethod
     def reads(cls, config: Any) -> frozenset[str]:

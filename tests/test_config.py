@@ -110,7 +110,7 @@ def test_a_list_where_names_are_expected_names_the_argument():
         ("eval.select_on=train", "val, test"),
         ("eval.metric=r1", "R1, R5, R10, mAP, mINP"),
         ("eval.ap=area", "step, trapezoid"),
-        ("tasks.contrastive.ramp=steep", "constant, linear or cosine"),
+        ("tasks.contrastive.ramp=steep", "constant, linear, cosine"),
     ],
 )
 def test_a_choice_lists_what_may_be_chosen(argument, allowed):

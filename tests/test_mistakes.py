@@ -121,7 +121,7 @@ def test_fewer_rows_than_a_batch(photo_folder, tmp_path, mistake):
         (["train.epochs"], ["train.epochs:", "key=value"]),
         (["tasks.contrastive=null"], ["pretrain/people", "every task is off"]),
         (["model.image_size=[130,64]"], ["model.image_size=[130, 64]", "patch 16", "[128, 64] or [144, 64]"]),
-        (["tasks.contrastive.positives=all"], ["tasks.contrastive.positives=all", "instance or identity"]),
+        (["tasks.contrastive.positives=all"], ["tasks.contrastive.positives=all", "instance, identity"]),
         (["train.track=[carrier_pigeon]"], ["train.track", "carrier_pigeon"]),
         (["--config", "pretrain/peple"], ["--config pretrain/peple", "did you mean pretrain/people?"]),
         (["--confg", "pretrain/people"], ["--confg", "--help"]),

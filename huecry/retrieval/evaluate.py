@@ -51,6 +51,7 @@ def extract(
     size: tuple[int, int],
     context: int,
     batch_size: int = 128,
+    workers: int = 0,
     on_bad_image: str = "error",
     progress: bool = False,
 ) -> Features:
@@ -59,14 +60,13 @@ def extract(
     model: a Bundle or a wrapper of one, called with mode="encode"; its training mode is restored.
     Raises UserError at a photograph that cannot be decoded, unless `on_bad_image` is `skip`.
     """
-    rank, size_world = world()
-    mine = list(range(rank, len(photos), size_world))
     captions = photos.captions
-    own_captions = list(range(rank, len(captions), size_world))
+    own_captions = _share(len(captions))
     loader = DataLoader(
         GalleryPhotos(photos, size, on_bad_image),
         batch_size=batch_size,
-        sampler=mine,
+        sampler=_share(len(photos)),
+        num_workers=workers,
         collate_fn=stack_gallery,
         generator=torch.Generator(),  # its own: it would draw from the global one
     )
@@ -94,6 +94,12 @@ def extract(
         _interleave(rows if rows is not None else torch.zeros(0, images[0].shape[1]), len(captions), device),
         _interleave(torch.cat(readable).int(), len(photos), device).bool(),
     )
+
+
+def _share(count: int) -> list[int]:
+    """This process's items: every W-th. With more processes than items, one that `_interleave` leaves out again."""
+    rank, size = world()
+    return list(range(rank, count, size)) or [0][:count]
 
 
 def _interleave(local: Tensor, count: int, device: torch.device) -> Tensor:
@@ -139,7 +145,14 @@ def retrieval_metrics(features: Features, photos: PhotoSet, ap: str = "step") ->
 
 
 def evaluate_split(
-    model: nn.Module, towers: Towers, photos: PhotoSet, config: EvalConfig, on_bad_image: str, progress: bool
+    model: nn.Module,
+    towers: Towers,
+    photos: PhotoSet,
+    config: EvalConfig,
+    *,
+    workers: int = 0,
+    on_bad_image: str = "error",
+    progress: bool = False,
 ) -> dict[str, float]:
     """Extract and rank one split with a model that holds the towers; the same figures on every process."""
     check_captions(photos)
@@ -149,6 +162,7 @@ def evaluate_split(
         size=towers.image_size,
         context=towers.context,
         batch_size=config.batch_size,
+        workers=workers,
         on_bad_image=on_bad_image,
         progress=progress,
     )

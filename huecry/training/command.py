@@ -26,7 +26,7 @@ def exit_status(work: Callable[[], object], debug: bool) -> int:
     workers (on two cores with one worker that is a factor of several).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from huecry.training.trainer import Stopped
+    from huecry.training.signals import Stopped
 
     try:
         work()

@@ -61,7 +61,13 @@ def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hoo
 
     def evaluate(model: Any, photos: PhotoSet) -> dict[str, float]:
         return evaluate_split(
-            model, bundle.towers, photos, recipe.eval, recipe.data.on_bad_image, accelerator.is_main_process
+            model,
+            bundle.towers,
+            photos,
+            recipe.eval,
+            workers=recipe.data.workers,
+            on_bad_image=recipe.data.on_bad_image,
+            progress=accelerator.is_main_process,
         )
 
     trainer = Trainer(

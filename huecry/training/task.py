@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from huecry.data.views import Sample
     from huecry.training.encode import Encode
 
+RAMPS = ("constant", "linear", "cosine")
 Preparer = Callable[["Sample", np.random.Generator], dict[str, np.ndarray]]
 
 
@@ -69,6 +70,12 @@ class Task(nn.Module):
         """The views that the task reads under this configuration."""
         return cls.views
 
+    @classmethod
+    def check(cls, name: str, config: Any) -> None:
+        """Refuse a stanza that is wrong in itself. Raises UserError naming the key."""
+        if config.ramp not in RAMPS:
+            raise UserError(f"tasks.{name}.ramp={config.ramp}: choose one of {', '.join(RAMPS)}")
+
     @staticmethod
     def preparer(config: Any) -> Preparer | None:
         """A picklable function from (sample, generator) to arrays of fixed shape, run in the data workers; or None."""
@@ -95,9 +102,3 @@ def weight_at(config: TaskConfig, step: int) -> float:
     if config.ramp == "linear":
         return config.weight * share
     return config.weight * 0.5 * (1.0 - float(np.cos(np.pi * share)))
-
-
-def check_ramp(name: str, config: TaskConfig) -> None:
-    """Refuse an unknown ramp. Raises UserError naming the key."""
-    if config.ramp not in ("constant", "linear", "cosine"):
-        raise UserError(f"tasks.{name}.ramp={config.ramp} is unknown; choose constant, linear or cosine")

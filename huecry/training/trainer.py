@@ -7,10 +7,8 @@ same number of threads and processes).
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor, distributed
+from torch import Tensor
 from tqdm import tqdm
 
 from huecry.config import Recipe
@@ -33,15 +31,8 @@ from huecry.training.bundle import Bundle
 from huecry.training.gather import world
 from huecry.training.optim import build_optimizer, learning_rate
 from huecry.training.runlog import RunLog
+from huecry.training.signals import Stopped, StopSignals
 from huecry.training.snapshot import load_snapshot, save_snapshot, write_folder
-
-
-class Stopped(Exception):  # not a failure: the snapshot is written, the process ends on request
-    """Training ended early, with a snapshot, because of a signal. `status`: the process's exit status."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
-        self.status = 128 + signum
 
 
 @dataclass
@@ -102,7 +93,7 @@ class Trainer:
         self.model, self.optimizer = accelerator.prepare(bundle, build_optimizer(bundle, recipe.optim))
         self.loader = self._loader()
         self.log = RunLog(folder, accelerator)
-        self._signal: int | None = None
+        self.signals = StopSignals(accelerator.device)
 
     def _check_sizes(self) -> None:
         train, rows = self.recipe.train, len(self.photos.row_image)
@@ -147,7 +138,7 @@ class Trainer:
             disable=None if self.accelerator.is_main_process else True,
         )
         self.log.restart_clock()
-        with bar, self._signals():
+        with bar, self.signals:
             while progress.step < self.steps or progress.batch:  # an epoch may be trained and not yet evaluated
                 if progress.batch == 0 and self.before_epoch is not None:
                     self.before_epoch(self._context())
@@ -170,7 +161,7 @@ class Trainer:
             if progress.step % train.log_every == 0 or progress.step == self.steps:
                 bar.set_postfix(loss=f"{self._log():.3f}")
             if progress.batch < last:
-                stopping = self._stopping()
+                stopping = self.signals.noted()
                 if stopping or (train.save_every and progress.step % train.save_every == 0):
                     self._check_finite()
                     self._save()
@@ -215,7 +206,7 @@ class Trainer:
             self.log.restart_clock()
         progress.epoch, progress.batch = progress.epoch + 1, 0
         self._save()
-        if (stopping := self._stopping()) and not ended:
+        if (stopping := self.signals.noted()) and not ended:
             raise Stopped(stopping)
 
     def _order(self) -> np.ndarray:
@@ -236,6 +227,7 @@ class Trainer:
                 size=towers.image_size,
                 context=towers.context,
                 batch_size=self.recipe.eval.batch_size,
+                workers=self.recipe.data.workers,
                 on_bad_image=self.recipe.data.on_bad_image,
                 progress=self.accelerator.is_main_process,
             ),
@@ -308,33 +300,6 @@ class Trainer:
         self.progress = Progress(**state["progress"])
         self.bundle.step = self.progress.step
         self.log.restore(state["log"], self.progress.step)
-
-    def _stopping(self) -> int | None:
-        """The signal to stop on, the same on every process."""
-        if self.world == 1:
-            return self._signal
-        flag = torch.tensor(self._signal or 0, device=self.accelerator.device)
-        distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
-        return int(flag) or None
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Note SIGINT and SIGTERM for the end of the step; a second SIGINT interrupts at once."""
-        owner = os.getpid()
-
-        def note(signum: int, _: Any) -> None:
-            if os.getpid() != owner:
-                return  # a data worker: it ends with its parent
-            if signum == signal.SIGINT and self._signal is not None:
-                raise KeyboardInterrupt
-            self._signal = signum
-
-        before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
 
 
 def _generator_states(device: torch.device) -> dict[str, Tensor]:

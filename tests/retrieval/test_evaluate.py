@@ -159,9 +159,9 @@ def test_skip_leaves_an_unreadable_photograph_out_and_error_names_it(make_photos
     photos = read(folder)["test"]
     bundle = tiny_bundle({"contrastive": {}}, photos)
     with pytest.raises(UserError, match=r"^test/1_0\.png: "):
-        evaluate_split(bundle, bundle.towers, photos, EvalConfig(), "error", False)
+        evaluate_split(bundle, bundle.towers, photos, EvalConfig())
     with pytest.warns(UserWarning, match=r"test/1_0\.png"):
-        found = evaluate_split(bundle, bundle.towers, photos, EvalConfig(), "skip", False)
+        found = evaluate_split(bundle, bundle.towers, photos, EvalConfig(), on_bad_image="skip")
     assert (found["queries"], found["gallery"], found["persons"]) == (6, 3, 2)
 
 
@@ -183,8 +183,8 @@ def test_features_that_are_not_finite():
 
 
 def test_evaluation_is_of_the_split_and_repeats(bundle, photos):
-    first = evaluate_split(bundle, bundle.towers, photos, EvalConfig(batch_size=4), "error", False)
-    second = evaluate_split(bundle, bundle.towers, photos, EvalConfig(batch_size=4), "error", False)
+    first = evaluate_split(bundle, bundle.towers, photos, EvalConfig(batch_size=4))
+    second = evaluate_split(bundle, bundle.towers, photos, EvalConfig(batch_size=4))
     assert first == second
     assert (first["queries"], first["gallery"], first["persons"]) == (18, 9, 3)
     assert 0 < first["mINP"] <= first["mAP"] <= 100

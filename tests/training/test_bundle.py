@@ -211,7 +211,7 @@ def test_published_labels_are_read_at_once_and_saved(make: Any) -> None:
 def test_total_is_the_weighted_sum(make: Any) -> None:
     bundle, batch = make({"toy": {"weight": 2.0}, "images": {"weight": 0.25}})
     total, logs = bundle(batch)
-    assert float(total) == pytest.approx(2.0 * float(logs["toy"]) + 0.25 * float(logs["images"]), rel=1e-6)
+    assert total.item() == pytest.approx(2.0 * float(logs["toy"]) + 0.25 * float(logs["images"]), rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,10 @@ from huecry.errors import UserError
 from huecry.tasks import TASKS
 from huecry.training.bundle import Bundle
 from huecry.training.optim import OptimConfig, build_optimizer, learning_rate
+from huecry.training.signals import Stopped
 from huecry.training.snapshot import load_snapshot
 from huecry.training.stage import run_stage
-from huecry.training.trainer import EpochContext, Stopped
+from huecry.training.trainer import EpochContext
 
 BASE: dict[str, Any] = {
     "data": {"workers": 0, "sampler": "identity", "instances": 2},
