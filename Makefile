@@ -5,6 +5,8 @@ BIN := .venv/bin
 DIST ?= dist
 FLOORS := tasks pretrain finetune configs
 DEMO := runs/demo
+# What accelerate would otherwise warn about not being told.
+LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 BENCHMARKS := step_speed step_memory loader_speed evaluation_memory
 
 .PHONY: install demo test test-slow check bench build links
@@ -18,8 +20,8 @@ install: .venv/.installed
 
 demo: install
 	rm -rf $(DEMO)
-	$(BIN)/accelerate launch pretrain/run.py run.dir=$(DEMO)/pretrain
-	$(BIN)/accelerate launch finetune/run.py model.source=$(DEMO)/pretrain run.dir=$(DEMO)/finetune
+	$(LAUNCH) pretrain/run.py run.dir=$(DEMO)/pretrain
+	$(LAUNCH) finetune/run.py model.source=$(DEMO)/pretrain run.dir=$(DEMO)/finetune
 	$(BIN)/python benchmarks/demo.py $(DEMO)
 
 test: install

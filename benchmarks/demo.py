@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import time
 from pathlib import Path
 
 from histogram import histogram_baseline
@@ -59,7 +58,6 @@ def main() -> None:
     arguments = parser.parse_args()
     splits = read("people")
     test = splits["test"]
-    started = time.monotonic()
     table = {
         "untrained": retrieval_metrics(features_of(load_towers(ModelConfig("tiny")), test), test),
         "histogram": histogram_baseline(splits["train"], test),
@@ -78,7 +76,6 @@ def main() -> None:
     if arguments.json:
         figures = {name: {key: metrics[key] for key in KEYS} for name, metrics in table.items()}
         record(arguments.json, f"make demo; python benchmarks/demo.py runs/demo --json {arguments.json}", figures)
-    print(f"({time.monotonic() - started:.0f} s for this table)")
 
 
 if __name__ == "__main__":
