@@ -77,11 +77,12 @@ def main() -> None:
         name: {key: {"mean": statistics.mean(r[key] for r in runs), "runs": [r[key] for r in runs]} for key in KEYS}
         for name, runs in found.items()
     }
+    command = f"python benchmarks/cuhk01.py CUHK01 runs/demo/pretrain --seeds {arguments.seeds}"
+    record(arguments.json, command, figures)
     print(f"{'':40}" + "".join(f"{key:>14}" for key in KEYS))
     for name, row in figures.items():
-        cells = (f"{row[key]['mean']:6.1f} ±{statistics.stdev(row[key]['runs']):4.1f}" for key in KEYS)
+        cells = (f"{row[key]['mean']:6.1f} ±{statistics.pstdev(row[key]['runs']):4.1f}" for key in KEYS)
         print(f"{name:40}" + "".join(f"{cell:>14}" for cell in cells))
-    record(arguments.json, "python benchmarks/cuhk01.py CUHK01 runs/demo/pretrain", figures)
 
 
 if __name__ == "__main__":

@@ -29,13 +29,15 @@ def evaluate(model: str, data: str, *overrides: str, split: str = "test", json: 
     model, data: what `model.source` and `data.source` take. json: a file that also gets the result.
     Raises UserError for a model, data set or split that is not there.
     """
+    from accelerate import PartialState
+
     from huecry.config import build_recipe
     from huecry.data.readers import describe, read
+    from huecry.files import write_file
     from huecry.retrieval.evaluate import evaluate_split, in_words
     from huecry.towers import load_towers
     from huecry.training.bundle import Bundle
     from huecry.training.labels import LabelTable
-    from huecry.training.snapshot import write_file
 
     recipe = build_recipe("evaluate", {"model": {"source": model}, "data": {"source": data}}, overrides, {})
     splits = read(recipe.data.source, recipe.data)
@@ -43,7 +45,7 @@ def evaluate(model: str, data: str, *overrides: str, split: str = "test", json: 
         raise UserError(f"--split {split}: {data} has {', '.join(splits)}")
     print("\n".join(describe(recipe.data.source, {split: splits[split]})))
     towers = load_towers(recipe.model, recipe.run.seed)
-    bundle = Bundle(towers, {}, LabelTable(splits[split], recipe.data.labels))
+    bundle = Bundle(towers, {}, LabelTable(splits[split], recipe.data.labels)).to(PartialState().device)
     metrics = evaluate_split(
         bundle,
         towers,
@@ -53,17 +55,22 @@ def evaluate(model: str, data: str, *overrides: str, split: str = "test", json: 
         on_bad_image=recipe.data.on_bad_image,
         progress=True,
     )
-    result = {"split": split, **metrics, "selected_on": _selected_on(Path(model), split)}
+    result = {"split": split, **metrics, "selected_on": _selected_on(Path(model))}
     print(in_words(metrics))
     if json is not None:
         write_file(Path(json), json_format.dumps(result, indent=1) + "\n")
     return result
 
 
-def _selected_on(run: Path, split: str) -> str | None:
-    """The split that chose the model of a run folder; None for any other model."""
-    results = run / "results.json"
-    return json_format.loads(results.read_text()).get(split, {}).get("selected_on") if results.is_file() else None
+def _selected_on(model: Path) -> str | None:
+    """The split that chose the model of a run, named by its folder or by `model/` in it; None for any other model."""
+    for results in (model / "results.json", model.parent / "results.json"):
+        if results.is_file() and (model.name == "model" or results.parent == model):
+            try:
+                return next(entry["selected_on"] for entry in json_format.loads(results.read_text()).values())
+            except (ValueError, AttributeError, KeyError, StopIteration) as error:
+                raise UserError(f"{results}: not the results of a run; mend or remove the file") from error
+    return None
 
 
 def people(out: str, persons: int = 1000, seed: int = 0) -> None:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,7 @@ from huecry.towers import ModelConfig
 from huecry.training.optim import OptimConfig
 from huecry.training.task import Task, TaskConfig
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-if not CONFIGS.is_dir():  # installed from a wheel: the recipes lie inside the package
-    CONFIGS = Path(__file__).resolve().parent / "configs"
+CONFIGS = Path(str(resources.files("huecry.configs")))
 
 
 @dataclass
@@ -147,7 +146,7 @@ _COUNTS: tuple[str, ...] = (
     "train.keep",
 )
 _COUNTS += ("train.save_every", "train.log_every", "train.cpu_threads", "eval.every", "eval.batch_size")
-_POSITIVE = ("data.workers", "optim.lr", "optim.head_lr_scale", "optim.weight_decay", "optim.eps", "optim.clip")
+_POSITIVE = ("data.workers", "optim.lr", "optim.head_lr_scale", "optim.weight_decay", "optim.eps")
 _SHARES = ("optim.warmup", "optim.final", "optim.momentum", "views.text_aug.mask_p", "views.text_aug.delete_p")
 _PICTURE_SHARES = ("flip", "erase", "erase_area", "brightness", "contrast", "saturation", "grayscale")
 RANGES: dict[str, tuple[float, float]] = {
@@ -157,6 +156,7 @@ RANGES: dict[str, tuple[float, float]] = {
         (*_SHARES, *(f"views.{view}.{name}" for view in ("rgb", "rgb2") for name in _PICTURE_SHARES)), (0, 1)
     ),
     **dict.fromkeys((f"views.{view}.{name}" for view in ("rgb", "rgb2") for name in ("pad", "hue")), (0, 0.5)),
+    "optim.clip": (1e-9, math.inf),
     "run.seed": (0, 2**32 - 1),
 }
 """Least and greatest value of a number; null, where a key takes it, is always in range."""

@@ -19,24 +19,19 @@ import torch
 from torch import Tensor
 
 from huecry.errors import UserError
+from huecry.tasks.pairs import PairConfig, PairTask
 from huecry.tasks.similarity import cosines, row_stochastic
 from huecry.training.encode import Encode
-from huecry.training.task import Task, TaskConfig
 
 
 @dataclass
-class ContrastiveConfig(TaskConfig):
-    """positives: `instance` | `identity`. scale: a fixed factor of the cosines, null for the towers' learnt one.
-
-    text_view: `text`, or `text_aug` for captions with masked words.
-    """
+class ContrastiveConfig(PairConfig):
+    """positives: `instance` | `identity`. scale: null for the factor that the towers learn."""
 
     positives: str = "identity"
-    scale: float | None = None
-    text_view: str = "text"
 
 
-class Contrastive(Task):
+class Contrastive(PairTask):
     """InfoNCE over the global batch."""
 
     Config = ContrastiveConfig
@@ -46,10 +41,6 @@ class Contrastive(Task):
         super().check(name, config)
         if config.positives not in ("instance", "identity"):
             raise UserError(f"tasks.{name}.positives={config.positives}: choose one of instance, identity")
-
-    @classmethod
-    def reads(cls, config: Any) -> frozenset[str]:
-        return frozenset({"rgb", config.text_view})
 
     def forward(self, encode: Encode, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         text = self.config.text_view

@@ -17,25 +17,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from huecry.errors import UserError
+from huecry.processes import global_mean
+from huecry.tasks.pairs import PairConfig, PairTask
 from huecry.tasks.similarity import cosines, full_precision, widened
 from huecry.training.encode import Encode
-from huecry.training.gather import global_mean
-from huecry.training.task import Facts, Task, TaskConfig
+from huecry.training.task import Facts
 
 
 @dataclass
-class IdentityConfig(TaskConfig):
-    """scale: null for plain logits with a bias, a number for normalised ones. smoothing: of the targets, 0..1.
+class IdentityConfig(PairConfig):
+    """scale: null for plain logits with a bias, a number for normalised ones. smoothing: of the targets, 0 to 1."""
 
-    text_view: `text`, or `text_aug` for captions with masked words.
-    """
-
-    scale: float | None = None
     smoothing: float = 0.0
-    text_view: str = "text"
 
 
-class Identity(Task):
+class Identity(PairTask):
     """Cross-entropy over the persons of the training set."""
 
     Config = IdentityConfig
@@ -43,15 +39,20 @@ class Identity(Task):
     def __init__(self, config: Any, facts: Facts) -> None:
         super().__init__(config, facts)
         if facts.persons < 2:
-            raise UserError("tasks.identity: the training data name fewer than two persons; set tasks.identity=null")
+            raise UserError(
+                "tasks.identity: fewer than two persons to tell apart (data.labels=pair has none); "
+                "set tasks.identity=null"
+            )
         self.classifier = nn.Linear(facts.embed_dim, facts.persons, bias=config.scale is None)
         nn.init.normal_(self.classifier.weight, std=0.001)
         if self.classifier.bias is not None:
             nn.init.zeros_(self.classifier.bias)
 
     @classmethod
-    def reads(cls, config: Any) -> frozenset[str]:
-        return frozenset({"rgb", config.text_view})
+    def check(cls, name: str, config: Any) -> None:
+        super().check(name, config)
+        if not 0 <= config.smoothing <= 1:
+            raise UserError(f"tasks.{name}.smoothing={config.smoothing}: must be 0 to 1")
 
     def forward(self, encode: Encode, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         person = batch["person"]

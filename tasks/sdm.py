@@ -13,40 +13,35 @@ Cost: no tower pass beyond the two views.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from huecry.tasks.pairs import PairConfig, PairTask
 from huecry.tasks.similarity import cosines, row_stochastic
 from huecry.training.encode import Encode
-from huecry.training.task import Task, TaskConfig
 
 
 @dataclass
-class SDMConfig(TaskConfig):
-    """scale: fixed factor of the cosines.
+class SDMConfig(PairConfig):
+    """scale: null for the factor that the towers learn.
 
     same_person: weight of another photograph of the same person; 1 counts it as any match.
-    text_view: `text`, or `text_aug` (with `views.text_aug.mask_p=0.15` what the published code does unintended).
+    text_view: `text_aug` (with `views.text_aug.mask_p=0.15` what the published code does unintended).
     """
 
-    scale: float = 50.0
+    scale: float | None = 50.0
     same_person: float = 1.0
-    text_view: str = "text"
 
 
-class SDM(Task):
+class SDM(PairTask):
     """KL(p || q) over the global batch."""
 
     Config = SDMConfig
 
-    @classmethod
-    def reads(cls, config: Any) -> frozenset[str]:
-        return frozenset({"rgb", config.text_view})
-
     def forward(self, encode: Encode, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        text, scale = self.config.text_view, self.config.scale
+        text = self.config.text_view
+        scale = encode.scale if self.config.scale is None else self.config.scale
         same_photo = batch["image"][:, None] == encode.gather_ids("image")
         weights = torch.where(same_photo, 1.0, self.config.same_person * encode.positives.float())
         target = row_stochastic(weights)

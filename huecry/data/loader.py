@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,13 +36,19 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-        def move(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory; the data loader calls this where a GPU waits."""
+        return self._each(Tensor.pin_memory)
 
-        ids = move({"row": self.row, "image": self.image, "person": self.person})
-        inputs = {task: move(arrays) for task, arrays in self.inputs.items()}
-        return Batch(**ids, views=move(self.views), inputs=inputs)
+    def _each(self, move: Callable[[Tensor], Tensor]) -> Batch:
+        def all_of(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: move(tensor) for name, tensor in tensors.items()}
+
+        ids = all_of({"row": self.row, "image": self.image, "person": self.person})
+        inputs = {task: all_of(arrays) for task, arrays in self.inputs.items()}
+        return Batch(**ids, views=all_of(self.views), inputs=inputs)
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,12 @@ def collate(samples: list[dict[str, Any] | _Unreadable]) -> Batch | _Unreadable:
     return Batch(row, image, person, views, inputs)
 
 
+def leave_signals(_: int) -> None:
+    """In a data worker: a signal to the whole process group must not end it before the step that waits for it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class TrainingLoader:
     """Batches of one process, an epoch at a time, from workers that live as long as the loader."""
 
@@ -125,6 +138,7 @@ class TrainingLoader:
             collate_fn=collate,
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
+            worker_init_fn=leave_signals,
             generator=torch.Generator(),  # its own: each epoch would draw from the global one
         )
 

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from huecry.data.loader import GalleryPhotos, caption_batches, checked, stack_gallery
+from huecry.data.loader import GalleryPhotos, caption_batches, checked, leave_signals, stack_gallery
 from huecry.data.records import UNKNOWN, PhotoSet
 from huecry.errors import UserError
+from huecry.processes import gather, world
 from huecry.retrieval.metrics import rank_metrics
 from huecry.towers import Towers
-from huecry.training.gather import gather, world
 
 
 @dataclass
@@ -68,6 +68,7 @@ def extract(
         sampler=_share(len(photos)),
         num_workers=workers,
         collate_fn=stack_gallery,
+        worker_init_fn=leave_signals,
         generator=torch.Generator(),  # its own: it would draw from the global one
     )
     texts = list(caption_batches([captions[i] for i in own_captions], context, batch_size))

@@ -244,7 +244,7 @@ def one_line(error: Exception) -> str:
     return text if len(text) <= 200 else text[:200] + "..."
 
 
-def write_folder(
+def write_model(
     folder: Path,
     config: CLIPConfig,
     state: dict[str, Tensor],

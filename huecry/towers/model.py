@@ -20,7 +20,7 @@ from transformers import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
 from huecry.data.tokens import EOT
-from huecry.towers.folder import write_folder
+from huecry.towers.folder import write_model
 
 LOG_SCALE_MAX = 4.60517
 """Upper bound of the logit scale: the float32 whose exponential is the last one below 100."""
@@ -231,4 +231,4 @@ class Towers(nn.Module):
             "std": list(self.std),
             "position_mode": self.position_mode,
         }
-        write_folder(Path(folder), self.config, state, self.image.grid, settings)
+        write_model(Path(folder), self.config, state, self.image.grid, settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from huecry.data.loader import Batch
@@ -47,16 +48,19 @@ class Bundle(nn.Module):
         """mode `train`: (weighted loss [], logs) of a Batch. mode `encode`: {view: pooled [B, D]} of {view: tensor}."""
         if mode == "encode":
             assert isinstance(batch, dict)
-            return {name: encode_view(self.towers, name, tensor).pooled for name, tensor in batch.items()}
+            with torch.autocast(self.towers.logit_scale.device.type, enabled=False):  # rankings are made in fp32
+                return {name: encode_view(self.towers, name, tensor).pooled for name, tensor in batch.items()}
         assert isinstance(batch, Batch)
         self._last = Step(self, batch)
-        total = 0.0 * self.towers.logit_scale  # so that every process has its gradient, read or not
+        total = 0.0 * self.towers.logit_scale
         logs: dict[str, Tensor] = {}
         for name, task, encode, inputs in self._each_task():
             loss, details = task(encode, inputs)
             logs[name] = loss.detach()
             logs.update({f"{name}/{key}": value for key, value in details.items()})
             total = total + weight_at(task.config, self.step) * loss
+        for encoded in self._last.live:  # a task may read tokens alone: every trained weight needs its gradient
+            total = total + 0.0 * encoded.pooled.sum()
         return total, logs
 
     def after_backward(self) -> None:

@@ -26,10 +26,12 @@ def exit_status(work: Callable[[], object], debug: bool) -> int:
     workers (on two cores with one worker that is a factor of several).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from huecry.processes import leave
     from huecry.training.signals import Stopped
 
     try:
         work()
+        leave()
     except UserError as error:
         if debug:
             traceback.print_exc()

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from huecry.data.loader import Batch
 from huecry.data.views import IMAGE_VIEWS, TEXT_VIEWS
+from huecry.processes import gather, gather_with_gradient, world
 from huecry.towers import Encoded, Towers
-from huecry.training.gather import gather, gather_with_gradient, world
 
 if TYPE_CHECKING:
     from huecry.training.bundle import Bundle
@@ -38,6 +38,7 @@ class Step:
 
     def __init__(self, bundle: Bundle, batch: Batch) -> None:
         self.bundle, self.batch = bundle, batch
+        self.live: list[Encoded] = []
         self._made: dict[Any, Any] = {}
 
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
@@ -52,7 +53,8 @@ class Step:
         def make() -> Encoded:
             tensor = self.batch.views[view]
             if not momentum:
-                return encode_view(self.bundle.towers, view, tensor)
+                self.live.append(encode_view(self.bundle.towers, view, tensor))
+                return self.live[-1]
             assert self.bundle.momentum is not None
             with torch.no_grad():
                 return encode_view(self.bundle.momentum.towers, view, tensor)

@@ -16,8 +16,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from huecry.training.gather import gather
-from huecry.training.snapshot import write_file, writing
+from huecry.files import write_file, writing
+from huecry.processes import gather
 
 FILES = ("metrics.jsonl", "timing.jsonl")
 
@@ -78,7 +78,7 @@ class RunLog:
         self._clock = time.monotonic()
 
     def state(self) -> dict[str, Any]:
-        """What a snapshot keeps, as JSON values."""
+        """What a snapshot keeps of this process, in plain values."""
         return {"count": self.count, "sums": {name: float(value) for name, value in self.sums.items()}}
 
     def restore(self, state: dict[str, Any] | None, step: int) -> None:

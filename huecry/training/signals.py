@@ -9,7 +9,7 @@ from types import FrameType
 import torch
 from torch import distributed
 
-from huecry.training.gather import world
+from huecry.processes import world
 
 
 class Stopped(Exception):  # not a failure: the snapshot is written, the process ends on request

@@ -4,37 +4,58 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import datasets
+import huggingface_hub
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from omegaconf import OmegaConf
 from torch import distributed
 
-from huecry.config import Recipe, find_task, read_yaml
+from huecry.config import Recipe, find_task, load_recipe, read_yaml
 from huecry.data.readers import describe, read
 from huecry.data.records import PhotoSet
 from huecry.data.views import IMAGE_VIEWS
 from huecry.errors import UserError
+from huecry.files import write_file
+from huecry.processes import cores, world
 from huecry.retrieval.evaluate import check_captions, evaluate_split
 from huecry.towers import ModelConfig, Towers, load_towers
 from huecry.training.bundle import Bundle
-from huecry.training.gather import world
 from huecry.training.labels import LabelTable
-from huecry.training.snapshot import write_file
 from huecry.training.task import Facts, Task
 from huecry.training.trainer import EpochContext, Trainer
 
 FREE = frozenset(
-    {"run.dir", "train.resume", "train.cpu_threads", "train.keep", "train.track", "data.workers", "data.on_bad_image"}
+    {"run.dir", "train.resume", "train.cpu_threads", "train.keep", "train.save_every", "train.track", "data.workers"}
+    | {"data.on_bad_image"}
 )
 """Keys that a resumed run may change: they do not touch what it has computed."""
 
 Hook = Callable[[EpochContext], None]
+
+
+def stage(
+    config: str,
+    overrides: Sequence[str],
+    table: Mapping[str, type[Task]],
+    dry_run: bool,
+    before_epoch: Hook | None = None,
+) -> dict[str, Any] | None:
+    """Run a stage by recipe and `key=value` changes; see `run_stage`. A dry run only reports, and returns None."""
+    recipe = load_recipe(config, overrides, table)
+    if not dry_run:
+        return run_stage(recipe, table, before_epoch)
+    with _offline():
+        report(recipe, table)
+    return None
 
 
 def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hook | None = None) -> dict[str, Any]:
@@ -42,9 +63,9 @@ def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hoo
 
     Raises UserError for what the user can mend, Stopped when a signal ended training with a snapshot.
     """
-    accelerator = _accelerator(recipe)
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    torch.set_num_threads(recipe.train.cpu_threads or max(1, (os.cpu_count() or 1) // local))
+    accelerator = build_accelerator(recipe)
+    recipe.train.mixed_precision = accelerator.mixed_precision
+    torch.set_num_threads(recipe.train.cpu_threads or cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) or 1)
     splits = read(recipe.data.source, recipe.data)
     accelerator.print("\n".join(describe(recipe.data.source, splits)))
     photos = training_photos(recipe, splits)
@@ -55,8 +76,9 @@ def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hoo
     if finished is not None:
         accelerator.print(f"{recipe.folder}: already finished; its results.json stands")
         return finished
-    set_seed(recipe.run.seed, device_specific=True)
+    set_seed(recipe.run.seed)  # the same on every process: nothing would make unequal buffers equal later
     bundle = build_bundle(recipe, table, photos)
+    set_seed(recipe.run.seed, device_specific=True)
     select = splits.get(recipe.eval.select_on)
 
     def evaluate(model: Any, photos: PhotoSet) -> dict[str, float]:
@@ -96,7 +118,8 @@ def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hoo
     if accelerator.is_main_process:
         write_file(recipe.folder / "results.json", json.dumps(results, indent=1) + "\n")
     accelerator.print(f"model and results: {recipe.folder}")
-    accelerator.end_training()
+    for tracker in accelerator.trackers:
+        tracker.finish()
     return results
 
 
@@ -119,7 +142,7 @@ def build_bundle(recipe: Recipe, table: Mapping[str, type[Task]], photos: PhotoS
         image_width=towers.image_width,
         text_width=towers.text_width,
         grid=(towers.image_size[0] // towers.patch, towers.image_size[1] // towers.patch),
-        persons=len(photos.persons),
+        persons=len(photos.persons) if recipe.data.labels == "given" else 0,
         images=len(photos),
         rows=len(photos.row_image),
     )
@@ -127,12 +150,16 @@ def build_bundle(recipe: Recipe, table: Mapping[str, type[Task]], photos: PhotoS
     return Bundle(towers, tasks, LabelTable(photos, recipe.data.labels))
 
 
-def _accelerator(recipe: Recipe) -> Accelerator:
-    """Raises UserError for a tracker that is not installed, or a precision that this machine has not."""
+def build_accelerator(recipe: Recipe) -> Accelerator:
+    """accelerate as the recipe asks.
+
+    Raises UserError for a tracker that is not installed, or a precision that this machine has not.
+    """
     for name in recipe.train.track:
         known = [str(tracker) for tracker in get_available_trackers()]
         if name not in known:
             raise UserError(f"train.track: {name} is not installed; there are {', '.join(known) or 'none'}")
+    AcceleratorState._reset_state()  # else a second run in this process would inherit the precision of the first
     try:
         return Accelerator(
             mixed_precision=recipe.train.mixed_precision,
@@ -192,6 +219,17 @@ def _load_selected(towers: Towers, folder: Path) -> None:
     if size > 1:
         for tensor in towers.state_dict().values():
             distributed.broadcast(tensor, src=0)
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Keep the Hugging Face libraries to what is on this machine."""
+    before = huggingface_hub.constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        huggingface_hub.constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
 
 
 def report(recipe: Recipe, table: Mapping[str, type[Task]]) -> None:

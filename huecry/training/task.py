@@ -75,6 +75,8 @@ class Task(nn.Module):
         """Refuse a stanza that is wrong in itself. Raises UserError naming the key."""
         if config.ramp not in RAMPS:
             raise UserError(f"tasks.{name}.ramp={config.ramp}: choose one of {', '.join(RAMPS)}")
+        if not 0 <= config.weight < np.inf:
+            raise UserError(f"tasks.{name}.weight={config.weight}: must be 0 or more; null switches the task off")
 
     @staticmethod
     def preparer(config: Any) -> Preparer | None:

@@ -26,13 +26,14 @@ from huecry.data.order import BatchOrder, identity_order, random_order
 from huecry.data.records import PhotoSet
 from huecry.data.views import Shape
 from huecry.errors import UserError
+from huecry.files import write_folder
+from huecry.processes import world
 from huecry.retrieval.evaluate import Features, extract
 from huecry.training.bundle import Bundle
-from huecry.training.gather import world
 from huecry.training.optim import build_optimizer, learning_rate
 from huecry.training.runlog import RunLog
 from huecry.training.signals import Stopped, StopSignals
-from huecry.training.snapshot import load_snapshot, save_snapshot, write_folder
+from huecry.training.snapshot import load_snapshot, save_snapshot
 
 
 @dataclass
@@ -186,7 +187,10 @@ class Trainer:
         self.progress.step += 1
         self.log.count += 1
         self.bundle.after_step(self.progress.step, optim.momentum)
-        self.log.add({"grad_norm": torch.as_tensor(norm, device=accelerator.device)})
+        norm = torch.as_tensor(norm, device=accelerator.device)
+        if accelerator.scaler is not None:  # a step whose gradient overflowed was skipped, and has no norm
+            norm = torch.nan_to_num(norm, nan=0.0, posinf=0.0)
+        self.log.add({"grad_norm": norm})
 
     def _end_epoch(self) -> None:
         self._check_finite()
@@ -263,7 +267,8 @@ class Trainer:
 
     def _save(self) -> None:
         """Write a snapshot of everything that the next step depends on."""
-        generators = gather_object([_generator_states(self.accelerator.device)])
+        device = self.accelerator.device
+        each = gather_object([{"generator": _generator_states(device), "log": self.log.state()}])
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
             save_snapshot(
@@ -272,10 +277,10 @@ class Trainer:
                 self.bundle,
                 {
                     "optimizer": self.optimizer.state_dict(),
-                    "generators": generators,
+                    "processes": each,
                     "scaler": scaler.state_dict() if scaler is not None else {},
                 },
-                {"progress": asdict(self.progress), "log": self.log.state(), "data": self.photos.fingerprint},
+                {"progress": asdict(self.progress), "data": self.photos.fingerprint},
                 self.recipe.train.keep,
             )
         self.accelerator.wait_for_everyone()
@@ -295,11 +300,14 @@ class Trainer:
         self.optimizer.load_state_dict(optimizer["optimizer"])
         if self.accelerator.scaler is not None and optimizer["scaler"]:
             self.accelerator.scaler.load_state_dict(optimizer["scaler"])
-        if self.world == len(optimizer["generators"]):
-            _set_generators(optimizer["generators"][self.rank])
         self.progress = Progress(**state["progress"])
         self.bundle.step = self.progress.step
-        self.log.restore(state["log"], self.progress.step)
+        if self.world == len(optimizer["processes"]):
+            own = optimizer["processes"][self.rank]
+            _set_generators(own["generator"])
+            self.log.restore(own["log"], self.progress.step)
+        else:
+            self.log.restore(None, self.progress.step)
 
 
 def _generator_states(device: torch.device) -> dict[str, Tensor]:

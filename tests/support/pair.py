@@ -1,16 +1,18 @@
 """Run by two processes (torchrun, gloo) and by one: the same global batch must give the same results.
 
-Usage: torchrun --nproc_per_node 2 pair.py PHOTOS OUT; rank 0 writes OUT/<scenario>.pt.
+Usage: torchrun --nproc_per_node 2 pair.py PHOTOS OUT; process r writes OUT/results-r.pt.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -19,15 +21,25 @@ from huecry.data.loader import TrainingLoader, TrainingRows
 from huecry.data.order import BatchOrder, random_order
 from huecry.data.readers import read
 from huecry.data.views import Shape
+from huecry.processes import gather, global_mean, world
 from huecry.retrieval.evaluate import evaluate_split
 from huecry.tasks import TASKS
 from huecry.training.bundle import Bundle
-from huecry.training.gather import gather, global_mean, world
-from huecry.training.stage import build_bundle
+from huecry.training.signals import Stopped
+from huecry.training.stage import build_accelerator, build_bundle, run_stage
 from huecry.training.task import Task
 from huecry.training.trainer import Trainer
 
 BATCH = 16
+
+
+class TokensOnly(Task):
+    """Reads tokens, not pooled features: the projections get no gradient from it."""
+
+    views = frozenset({"rgb", "text"})
+
+    def forward(self, encode: Any, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        return encode("rgb").tokens.square().mean() + encode("text").tokens[:, 0].square().mean(), {}
 
 
 class Queue(Task):
@@ -45,7 +57,8 @@ class Queue(Task):
 
     def forward(self, encode: Any, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         key = encode("text", momentum=True).pooled
-        return (encode("rgb").pooled - key).square().mean(), {}
+        both = encode.gather("rgb") + encode.gather("text")  # an addition hands one gradient to both
+        return (encode("rgb").pooled - key).square().mean() + both.square().mean(), {}
 
     @torch.no_grad()
     def after_backward(self, encode: Any, batch: dict[str, Tensor]) -> None:
@@ -59,14 +72,18 @@ TASK_SETS: dict[str, dict[str, Any]] = {
     "identity_positives": {"contrastive": {"positives": "identity"}},
     "sdm": {"sdm": {"same_person": 0.3}},
     "identity": {"identity": {}},
+    "tokens": {"tokens": {}},
     "all": {"contrastive": {}, "sdm": {}, "identity": {"scale": 28.0}, "queue": {}},
 }
+
+
+TABLE = {**TASKS, "queue": Queue, "tokens": TokensOnly}
 
 
 def recipe_of(photos: str, tasks: dict[str, Any], *overrides: str) -> Any:
     """A recipe on drawn photographs in which a third of the persons is unknown."""
     values = {"data": {"source": photos, "workers": 0}, "tasks": tasks, "train": {"batch_size": BATCH}}
-    return build_recipe("pair", values, overrides, {**TASKS, "queue": Queue})
+    return build_recipe("pair", values, overrides, TABLE)
 
 
 def bundle_of(photos: str, tasks: dict[str, Any]) -> tuple[Bundle, Any, Any]:
@@ -74,7 +91,7 @@ def bundle_of(photos: str, tasks: dict[str, Any]) -> tuple[Bundle, Any, Any]:
     recipe = recipe_of(photos, tasks)
     train = read(photos, recipe.data)["train"]
     torch.manual_seed(0)
-    return build_bundle(recipe, {**TASKS, "queue": Queue}, train), recipe, train
+    return build_bundle(recipe, TABLE, train), recipe, train
 
 
 def gradients(photos: str, name: str) -> dict[str, Any]:
@@ -120,13 +137,49 @@ def trained(photos: str, folder: Path, sampler: str) -> dict[str, Any]:
         "train.accumulate=2",
         f"run.dir={folder}",
     )
-    trainer = Trainer(recipe, Accelerator(), bundle, train, folder)
+    trainer = Trainer(recipe, build_accelerator(recipe), bundle, train, folder)
     folder.mkdir(parents=True, exist_ok=True)
     trainer.fit()
     test = read(photos, recipe.data)["test"]
     metrics = evaluate_split(trainer.model, bundle.towers, test, recipe.eval)
     weights = {key: value.detach().clone() for key, value in bundle.state_dict().items()}
     return {"weights": weights, "metrics": metrics, "lines": (folder / "metrics.jsonl").read_text()}
+
+
+def resumed(photos: str, out: Path) -> dict[str, Any]:
+    """A stage left alone, and one whose last process alone got a signal, resumed: (metrics, weights, results) each."""
+    settings = (
+        "data.sampler=identity",
+        "train.epochs=2",
+        "train.batch_size=8",
+        "train.log_every=3",
+        "train.save_every=2",
+    )
+    original = Bundle.after_step
+    rank, size = world()
+
+    def after_step(self: Bundle, step: int, momentum: float) -> None:
+        original(self, step, momentum)
+        if step == 5 and rank == size - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def run(name: str, *more: str) -> None:
+        run_stage(recipe_of(photos, TASK_SETS["all"], *settings, *more, f"run.dir={out / name}"), TABLE)
+
+    run("alone")
+    Bundle.after_step = after_step  # type: ignore[method-assign]
+    try:
+        run("resumed")
+    except Stopped as stopped:
+        status = stopped.status
+    finally:
+        Bundle.after_step = original  # type: ignore[method-assign]
+    run("resumed", "train.resume=true")
+    found: dict[str, Any] = {"status": status}
+    for name in ("alone", "resumed"):
+        weights = load_file(out / name / "model" / "model.safetensors")
+        found[name] = {"weights": weights, "lines": (out / name / "metrics.jsonl").read_text()}
+    return found
 
 
 def unequal_counts() -> dict[str, Any]:
@@ -142,13 +195,12 @@ def run_all(photos: str, out: Path) -> dict[str, Any]:
     """Every scenario by name."""
     results: dict[str, Any] = {name: gradients(photos, name) for name in TASK_SETS}
     results |= {f"trained_{sampler}": trained(photos, out / sampler, sampler) for sampler in ("random", "identity")}
-    return results | {"unequal_counts": unequal_counts()}
+    return results | {"unequal_counts": unequal_counts(), "resumed": resumed(photos, out)}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
     found = run_all(sys.argv[1], Path(sys.argv[2]))
-    if world()[0] == 0:
-        torch.save(found, Path(sys.argv[2]) / "results.pt")
+    torch.save(found, Path(sys.argv[2]) / f"results-{world()[0]}.pt")
     torch.distributed.destroy_process_group()

@@ -13,18 +13,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from huecry.api import finetune
 from huecry.config import build_recipe
+from huecry.data.order import identity_order
 from huecry.errors import UserError
 from huecry.tasks import TASKS
 from huecry.training.bundle import Bundle
 from huecry.training.optim import OptimConfig, build_optimizer, learning_rate
 from huecry.training.signals import Stopped
-from huecry.training.snapshot import load_snapshot
+from huecry.training.snapshot import load_snapshot, save_snapshot
 from huecry.training.stage import run_stage
 from huecry.training.trainer import EpochContext
 
@@ -32,7 +34,7 @@ BASE: dict[str, Any] = {
     "data": {"workers": 0, "sampler": "identity", "instances": 2},
     "tasks": {"contrastive": {}, "identity": {}},
     "optim": {"lr": 1e-3},
-    "train": {"batch_size": 8, "epochs": 3, "log_every": 3, "save_every": 3, "cpu_threads": 1, "keep": 2},
+    "train": {"batch_size": 8, "epochs": 3, "log_every": 3, "save_every": 2, "cpu_threads": 1, "keep": 2},
     "views": {"rgb": {"erase": 0.5, "brightness": 0.2}},
 }
 
@@ -80,7 +82,7 @@ def test_a_run_leaves_what_the_user_expects(undisturbed: Path) -> None:
     assert results["test"]["selected_on"] == "val"
     best = max(line["val"]["mAP"] for line in lines if "val" in line)
     assert results["val"]["mAP"] == pytest.approx(best, abs=1e-6)
-    assert sorted(path.name for path in (undisturbed / "checkpoints").iterdir()) == ["step-12", "step-15"]
+    assert sorted(path.name for path in (undisturbed / "checkpoints").iterdir()) == ["step-14", "step-15"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -115,8 +117,22 @@ def test_a_snapshot_cut_short_is_passed_over(photos: Path, undisturbed: Path, tm
     weights = folder / "checkpoints" / "step-15" / "bundle.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     (folder / "checkpoints" / ".step-99.part").mkdir()
-    run_stage(recipe(photos, folder, "train.resume=true"), TASKS)
+    with pytest.warns(UserWarning, match="step-15: passed over"):
+        run_stage(recipe(photos, folder, "train.resume=true"), TASKS)
     assert_equal(outcome(undisturbed), outcome(folder))
+
+
+def test_a_damaged_snapshot_does_not_outlive_the_next_one(tiny_bundle: Any, tmp_path: Path) -> None:
+    """It has the greatest step; were it counted as the newest, the new one would be removed in its stead."""
+    bundle = tiny_bundle({"contrastive": {}})
+    for step in (10, 15):
+        save_snapshot(tmp_path, step, bundle, {}, {}, keep=1)
+    (tmp_path / "step-15" / "optimizer.pt").write_bytes(b"")
+    save_snapshot(tmp_path, 12, bundle, {}, {}, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-12"]
+    found = load_snapshot(tmp_path)
+    assert found is not None
+    assert found[2]["step"] == 12
 
 
 def test_resume_without_a_snapshot_starts_over(photos: Path, undisturbed: Path, tmp_path: Path) -> None:
@@ -154,17 +170,24 @@ def test_other_data_under_the_same_name_is_refused(make_photos: Any, tmp_path: P
 
 def test_accumulated_micro_batches_weigh_the_same(photos: Path, tmp_path: Path) -> None:
     """For a loss that is a mean over samples, two halves are the whole."""
-    weights = []
+    weights, norms = [], []
     for name, batch, accumulate in (("whole", 8, 1), ("halves", 4, 2)):
         folder = tmp_path / name
         settings = (f"train.batch_size={batch}", f"train.accumulate={accumulate}", "train.max_steps=2")
-        run_stage(recipe(photos, folder, *settings, "tasks.contrastive=null", "optim.lr=1e-4"), TASKS)
+        settings += ("optim.clip=null", "train.log_every=1", "optim.lr=1e-4")
+        run_stage(recipe(photos, folder, *settings, "tasks.contrastive=null"), TASKS)
         weights.append(outcome(folder)[1])
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        norms.append([line["grad_norm"] for line in lines if "grad_norm" in line])
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
+    assert min(norms[0]) > 0
     for key, value in weights[0].items():
         assert torch.allclose(value.float(), weights[1][key].float(), atol=1e-5), key
 
 
-def test_the_hook_runs_before_each_epoch_and_its_labels_order_the_batches(photos: Path, tmp_path: Path) -> None:
+def test_the_hook_runs_before_each_epoch_and_its_labels_order_the_batches(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = []
 
     def hook(context: EpochContext) -> None:
@@ -174,8 +197,19 @@ def test_the_hook_runs_before_each_epoch_and_its_labels_order_the_batches(photos
         seen.append((context.epoch, context.step, int(context.generator.integers(1 << 30))))
         context.set_labels(torch.arange(20) // 4, (torch.arange(40) // 8))
 
+    def forward(self: Any, batch: Any, mode: str = "train") -> Any:
+        if mode == "train":
+            rows.append(batch.row)
+        return original(self, batch, mode)
+
+    rows: list[torch.Tensor] = []
+    original = Bundle.forward
+    monkeypatch.setattr(Bundle, "forward", forward)
     folder = tmp_path / "run"
     run_stage(recipe(photos, folder), TASKS, before_epoch=hook)
+    published = (torch.arange(20) // 4)[torch.arange(40) // 2].numpy()
+    expected = [identity_order(published, 2, 0, epoch) for epoch in range(3)]
+    assert torch.cat(rows).tolist() == np.concatenate(expected).tolist()
     assert [entry[:2] for entry in seen] == [(0, 0), (1, 5), (2, 10)]
     assert len({entry[2] for entry in seen}) == 3
     snapshot = load_snapshot(folder / "checkpoints")
@@ -255,6 +289,21 @@ def test_killed_at_any_moment_and_resumed(delay: float, photos: Path, undisturbe
     assert process.returncode == 0
     assert kills > 0
     assert_equal(outcome(undisturbed), outcome(folder))
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_whole_group_leaves_the_data_worker_alive(photos: Path, tmp_path: Path) -> None:
+    """As a terminal, a batch system or a launcher sends it: to the training process and its data workers."""
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "huecry.cli", "finetune", f"data.source={photos}", "model.source=tiny"]
+    command += [f"run.dir={folder}", "train.batch_size=8", "train.epochs=1000", "data.workers=1", "train.log_every=1"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    while process.poll() is None and not _newest(folder):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors.decode()
+    assert load_snapshot(folder / "checkpoints") is not None
 
 
 def _newest(folder: Path) -> list[str]:

@@ -30,7 +30,21 @@ def both(make_photos: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[di
     torch.set_num_threads(1)
     one = pair.run_all(photos, out / "one")
     torch.set_num_threads(threads)
-    return one, torch.load(out / "two" / "results.pt", weights_only=True)
+    first, second = (torch.load(out / "two" / f"results-{rank}.pt", weights_only=True) for rank in (0, 1))
+    _assert_same(first, second, "")  # whatever a process holds, the other holds too
+    return one, first
+
+
+def _assert_same(first: Any, second: Any, key: str) -> None:
+    if isinstance(first, dict):
+        assert first.keys() == second.keys(), key
+        for name in first:
+            if name != "lines":  # the main process writes them
+                _assert_same(first[name], second[name], f"{key}/{name}")
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), key
+    else:
+        assert first == second, key
 
 
 @pytest.mark.parametrize("name", list(pair.TASK_SETS))
@@ -75,6 +89,15 @@ def test_evaluation_and_logged_values(sampler: str, both: Any) -> None:
     first, second = (json.loads(result["lines"].splitlines()[0]) for result in (one, two))
     assert first.keys() == second.keys()
     assert first == pytest.approx(second, rel=1e-4)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_signal_to_one_process_stops_all_and_the_run_resumes_exactly(processes: int, both: Any) -> None:
+    found = both[processes - 1]["resumed"]
+    assert found["status"] == 128 + 15
+    assert found["alone"]["lines"] == found["resumed"]["lines"]
+    for key, weight in found["alone"]["weights"].items():
+        assert torch.equal(weight, found["resumed"]["weights"][key]), key
 
 
 def test_mean_over_elements_that_one_process_lacks(both: Any) -> None:

@@ -1,0 +1,84 @@
+"""Writing that is whole or absent: files and folders appear under their name only when they are complete."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from huecry.errors import UserError
+
+
+def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
+    """Make or replace a folder in one step: `fill` writes into a temporary one, which is synced and renamed.
+
+    Raises UserError when the disk refuses; what stood there before stays.
+    """
+    temporary = target.with_name(f".{target.name}.part")
+    replaced = target.with_name(f".{target.name}.old")
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in (temporary, replaced):
+            shutil.rmtree(leftover, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            fill(temporary)
+            for path in temporary.rglob("*"):
+                _sync(path)
+            _sync(temporary)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        if target.exists():
+            target.rename(replaced)
+        temporary.rename(target)
+        _sync(target.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def write_file(target: Path, text: str) -> None:
+    """Make or replace a text file in one step; a link or a device is written through, never replaced.
+
+    Raises UserError when the disk refuses.
+    """
+    temporary = target.with_name(f".{target.name}.part")
+    with writing(target):
+        if target.is_symlink() or (target.exists() and not target.is_file()):
+            target.write_text(text)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(text)
+            _sync(temporary)
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turn a disk's refusal into one line. Raises UserError naming the target."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        short = "inline_container" in str(error)  # all that torch.save says of a write cut short
+        if type(error) is RuntimeError and not short:
+            raise
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(
+            f"{target}: cannot be written ({'the disk took only a part' if short else reason}); make room or choose "
+            "another place; training goes on with train.resume=true"
+        ) from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
