@@ -217,7 +217,7 @@ def test_a_recipe_with_every_task_off_says_so():
 
 def test_a_view_that_no_row_of_the_table_makes():
     line = refusal("tasks.contrastive.text_view=txt")
-    assert line.startswith("tasks.contrastive: no view is called txt")
+    assert line.startswith("tasks.contrastive.text_view=txt: no view of a caption")
     assert "text_aug" in line
 
 
