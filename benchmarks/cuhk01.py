@@ -5,15 +5,18 @@
 DATA is the CUHK01 part of CUHK-PEDES in that data set's own layout; PRETRAINED a model pretrained on the embedded
 people (`make demo` leaves runs/demo/pretrain). Text to image on val. Untrained towers and the histogram baseline stand
 beside the recipe `finetune/cuhk01_tiny` from scratch and from PRETRAINED; with the training captions shuffled between
-photographs the recipe must learn nothing.
+photographs the recipe must learn nothing. Every run is written as it ends; started again, the script goes on with what
+is missing (remove the file to start over).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,32 +56,40 @@ def run(data: Path, source: str, seed: int) -> dict[str, float]:
     return results["val"]
 
 
+def run_shuffled(data: Path, source: str, seed: int) -> dict[str, float]:
+    """The control: fine-tune on captions of other photographs."""
+    with tempfile.TemporaryDirectory() as folder:
+        return run(shuffled(data, Path(folder), seed), source, seed)
+
+
 def main() -> None:
-    """Run everything, print the table, write the figures."""
+    """Run what is not in the result file yet, print the table."""
     parser = argparse.ArgumentParser(description="Learning from real photographs, over seeds.")
     parser.add_argument("data", type=Path)
     parser.add_argument("pretrained", help="a model or run folder")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/cuhk01.json"))
     arguments = parser.parse_args()
-    splits, seeds = read(str(arguments.data)), range(arguments.seeds)
-    found: dict[str, list[Any]] = {
-        "untrained": [evaluate("tiny", str(arguments.data), f"run.seed={seed}", split="val") for seed in seeds],
-        "histogram": [histogram_baseline(splits["train"], splits["val"], seed=seed) for seed in seeds],
-        "tiny, from scratch": [run(arguments.data, "tiny", seed) for seed in seeds],
-        "tiny, pretrained": [run(arguments.data, arguments.pretrained, seed) for seed in seeds],
-        "tiny, pretrained, shuffled captions": [],
+    data, source = arguments.data, arguments.pretrained
+    splits = read(str(data))
+    rows: dict[str, Callable[[int], dict[str, Any]]] = {
+        "untrained": lambda seed: evaluate("tiny", str(data), f"run.seed={seed}", split="val"),
+        "histogram": lambda seed: histogram_baseline(splits["train"], splits["val"], seed=seed),
+        "tiny, from scratch": lambda seed: run(data, "tiny", seed),
+        "tiny, pretrained": lambda seed: run(data, source, seed),
+        "tiny, pretrained, shuffled captions": lambda seed: run_shuffled(data, source, seed),
     }
-    for seed in seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            control = shuffled(arguments.data, Path(folder), seed)
-            found["tiny, pretrained, shuffled captions"].append(run(control, arguments.pretrained, seed))
-    figures = {
-        name: {key: {"mean": statistics.mean(r[key] for r in runs), "runs": [r[key] for r in runs]} for key in KEYS}
-        for name, runs in found.items()
-    }
-    command = f"python benchmarks/cuhk01.py CUHK01 runs/demo/pretrain --seeds {arguments.seeds}"
-    record(arguments.json, command, figures)
+    figures = json.loads(arguments.json.read_text())["figures"] if arguments.json.exists() else {}
+    for seed, (name, measure) in itertools.product(range(arguments.seeds), rows.items()):
+        found = figures.setdefault(name, {key: {"runs": []} for key in KEYS})
+        if len(found["mAP"]["runs"]) > seed:
+            continue
+        metrics = measure(seed)
+        for key in KEYS:
+            found[key]["runs"].append(metrics[key])
+            found[key]["mean"] = statistics.mean(found[key]["runs"])
+        command = f"python benchmarks/cuhk01.py CUHK01 runs/demo/pretrain --seeds {arguments.seeds}"
+        record(arguments.json, command, figures)
     print(f"{'':40}" + "".join(f"{key:>14}" for key in KEYS))
     for name, row in figures.items():
         cells = (f"{row[key]['mean']:6.1f} ±{statistics.pstdev(row[key]['runs']):4.1f}" for key in KEYS)

@@ -98,6 +98,12 @@ def test_every_figure_of_a_table_stands_in_its_result_file(page: Path) -> None:
             assert float(figure) in values, f"{figure} in {page.name} is not in {name}"
 
 
+def test_the_readme_shows_figures_and_leaves_no_gap() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert {"demo", "step_speed", "cuhk01"} <= {Path(name).stem for name, _ in figures_in(text)}
+    assert text.count("<!--") == len(figures_in(text))
+
+
 def numbers(value: Any) -> list[float]:
     if isinstance(value, dict):
         value = list(value.values())
