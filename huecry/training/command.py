@@ -32,6 +32,7 @@ def exit_status(work: Callable[[], object], debug: bool) -> int:
     try:
         work()
         leave()
+        sys.stdout.flush()
     except UserError as error:
         if debug:
             traceback.print_exc()
@@ -40,6 +41,9 @@ def exit_status(work: Callable[[], object], debug: bool) -> int:
     except Stopped as stop:
         print(f"huecry: stopped by {stop} after a snapshot; go on with train.resume=true", file=sys.stderr)
         return stop.status
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("huecry: interrupted", file=sys.stderr)
         return 130
