@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -159,6 +160,8 @@ def build_accelerator(recipe: Recipe) -> Accelerator:
         known = [str(tracker) for tracker in get_available_trackers()]
         if name not in known:
             raise UserError(f"train.track: {name} is not installed; there are {', '.join(known) or 'none'}")
+    # the name that accelerate knows; what replaces it in torch cannot be given through accelerate yet
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
     AcceleratorState._reset_state()  # else a second run in this process would inherit the precision of the first
     try:
         return Accelerator(
