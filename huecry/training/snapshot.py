@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 STATE = "state.json"
 TOWERS = "towers."
+DAMAGE = (OSError, ValueError, KeyError, SafetensorError, RuntimeError, EOFError, UserError, UnpicklingError)
+"""What reading a damaged snapshot raises; RuntimeError is torch.load's word for a spoilt archive."""
 
 
 def save_snapshot(
@@ -66,7 +68,7 @@ def load_snapshot(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict
             tensors = load_file(path / "bundle.safetensors")
             towers = load_towers(ModelConfig(source=str(path / "model"))).state_dict()
             optimizer = torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True)
-        except (OSError, ValueError, KeyError, SafetensorError, EOFError, UserError, UnpicklingError) as error:
+        except DAMAGE as error:
             warnings.warn(f"{path}: passed over, it is damaged ({error})", stacklevel=2)
             continue
         return tensors | {TOWERS + name: tensor for name, tensor in towers.items()}, optimizer, state
