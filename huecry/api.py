@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def evaluate(model: str, data: str, *overrides: str, split: str = "test", json: 
     from huecry.data.readers import describe, read
     from huecry.files import write_file
     from huecry.retrieval.evaluate import evaluate_split, in_words
-    from huecry.towers import load_towers
+    from huecry.towers import load_branches, load_towers
     from huecry.training.bundle import Bundle
     from huecry.training.labels import LabelTable
 
@@ -45,7 +46,7 @@ def evaluate(model: str, data: str, *overrides: str, split: str = "test", json: 
         raise UserError(f"--split {split}: {data} has {', '.join(splits)}")
     print("\n".join(describe(recipe.data.source, {split: splits[split]})))
     towers = load_towers(recipe.model, recipe.run.seed)
-    bundle = Bundle(towers, {}, LabelTable(splits[split], recipe.data.labels)).to(PartialState().device)
+    bundle = Bundle(towers, {}, LabelTable(splits[split], recipe.data.labels), load_branches(model)).to(PartialState().device)
     metrics = evaluate_split(
         bundle,
         towers,
@@ -71,6 +72,28 @@ def _selected_on(model: Path) -> str | None:
             except (ValueError, AttributeError, KeyError, StopIteration) as error:
                 raise UserError(f"{results}: not the results of a run; mend or remove the file") from error
     return None
+
+
+def probe(model: str, data: str, *overrides: str, out: str, split: str = "val") -> dict[str, Any]:
+    """Does it look at the image? Figures, pictures and a page in a folder; see `huecry.pretrain.probes.probe`."""
+    from huecry.pretrain.probes import probe
+
+    return probe(model, data, overrides, out=out, split=split)
+
+
+def ablate(
+    config: str = "pretrain/colour",
+    *overrides: str,
+    finetune: str = "finetune/people",
+    out: str,
+    seeds: int = 3,
+    labelled: Sequence[float] = (0.1, 0.3),
+    split: str = "val",
+) -> dict[str, Any]:
+    """Run the on/off grid over pretraining tasks and seeds; see `huecry.finetune.ablate.ablate`."""
+    from huecry.finetune.ablate import ablate
+
+    return ablate(config, *overrides, finetune=finetune, out=out, seeds=seeds, labelled=labelled, split=split)
 
 
 def people(out: str, persons: int = 1000, seed: int = 0) -> None:

@@ -23,12 +23,46 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", default="test", help="train, val or test (default test)")
     evaluate.add_argument("--json", metavar="FILE", help="also write the figures to a file")
     evaluate.add_argument("overrides", nargs="*", metavar="key=value", help="model.*, data.* and eval.* keys")
+    probe = commands.add_parser("probe", help="does it look at the image? figures and pictures")
+    probe.add_argument("model", metavar="MODEL", help="run or checkpoint folder; of any other model the towers alone")
+    probe.add_argument("data", metavar="DATA", help="folder, hf:org/name, or people")
+    probe.add_argument("--out", required=True, metavar="DIR", help="a new folder, or that of a former probe")
+    probe.add_argument("--split", default="val", help="train, val or test (default val)")
+    probe.add_argument("overrides", nargs="*", metavar="key=value", help="model.*, data.* and eval.* keys")
+    ablate = commands.add_parser("ablate", help="what does each pretraining task add? the on/off grid over seeds")
+    ablate.add_argument(
+        "--config",
+        default="pretrain/colour",
+        metavar="NAME|PATH",
+        help="its tasks are the grid (default pretrain/colour)",
+    )
+    ablate.add_argument(
+        "--finetune", default="finetune/people", metavar="NAME|PATH", help="the same for all (default finetune/people)"
+    )
+    ablate.add_argument(
+        "--out", required=True, metavar="DIR", help="runs, results, table and plot; goes on where it was"
+    )
+    ablate.add_argument("--seeds", type=int, default=3, help="runs of each row (default 3)")
+    ablate.add_argument(
+        "--labelled",
+        nargs="*",
+        default=["0.1", "0.3"],
+        metavar="SHARE",
+        help="first and last row also with this share of the persons labelled (default 0.1 0.3)",
+    )
+    ablate.add_argument("--split", default="val", help="val, test or train (default val)")
+    ablate.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="for both stages; pretrain.key=value or finetune.key=value for one",
+    )
     people = commands.add_parser("people", help="write the embedded set of drawn pedestrians")
     people.add_argument("out", metavar="OUT", help="a new folder")
     people.add_argument("--persons", type=int, default=1000, help="persons in the training split (default 1000)")
     people.add_argument("--seed", type=int, default=0, help="of the training split (default 0)")
     commands.add_parser("recipes", help="list the recipes, what they implement and what they were verified against")
-    for command in (evaluate, people, commands.choices["recipes"]):
+    for command in (evaluate, probe, ablate, people, commands.choices["recipes"]):
         command.add_argument("--debug", action="store_true", help="show the traceback of a mistake")
     return parser
 
@@ -51,6 +85,13 @@ def _parse(arguments: list[str] | None) -> dict:
         parser.error(f"{found.command} does not know {' '.join(unknown)}")
     if rest:
         options["overrides"] = [*options["overrides"], *rest]
+    if "labelled" in options:  # it takes all that follows it
+        given = options["labelled"]
+        options["overrides"] = [*options["overrides"], *(one for one in given if "=" in one)]
+        try:
+            options["labelled"] = [float(one) for one in given if "=" not in one]
+        except ValueError as error:
+            parser.error(f"argument --labelled: {error}")
     return options
 
 
@@ -60,8 +101,10 @@ def _call(options: dict) -> None:
     command, overrides = options.pop("command"), options.pop("overrides", [])
     if command in ("pretrain", "finetune"):
         getattr(api, command)(options["config"], *overrides, dry_run=options["dry_run"])
-    elif command == "evaluate":
-        api.evaluate(options.pop("model"), options.pop("data"), *overrides, **options)
+    elif command in ("evaluate", "probe"):
+        getattr(api, command)(options.pop("model"), options.pop("data"), *overrides, **options)
+    elif command == "ablate":
+        api.ablate(options.pop("config"), *overrides, **options)
     elif command == "people":
         api.people(**options)
     else:

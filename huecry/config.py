@@ -40,6 +40,7 @@ class DataConfig(ReadOptions):
     source: a folder, `hf:org/name`, `people`, or a list of them.
     sampler: `random`, or `identity` with `instances` rows of a person side by side.
     labels: `given` person ids, or `pair`, which treats every photograph as a person of its own.
+    labelled: share of the training persons kept for training, chosen by `run.seed`; the others are left out.
     on_bad_image: `error`, or `skip` to go on without a photograph that cannot be decoded.
     workers: data-loading processes of each training process.
     """
@@ -48,6 +49,7 @@ class DataConfig(ReadOptions):
     sampler: str = "random"
     instances: int = 4
     labels: str = "given"
+    labelled: float = 1.0
     on_bad_image: str = "error"
     workers: int = 1
 
@@ -62,6 +64,7 @@ class TrainConfig:
     save_every: optimiser steps between snapshots within an epoch; one is always taken at its end.
     keep: how many snapshots stay.
     log_every: optimiser steps a line of metrics.
+    gradients_every: optimiser steps between lines with each task's pull at the towers, null for none.
     mixed_precision: no | bf16 | fp16, null for the launcher's.
     compile: torch.compile of the tower blocks.
     cpu_threads: null shares the cores among the local processes.
@@ -76,6 +79,7 @@ class TrainConfig:
     save_every: int | None = None
     keep: int = 1
     log_every: int = 10
+    gradients_every: int | None = None
     mixed_precision: str | None = None
     compile: bool = False
     cpu_threads: int | None = None
@@ -145,7 +149,14 @@ _COUNTS: tuple[str, ...] = (
     "train.accumulate",
     "train.keep",
 )
-_COUNTS += ("train.save_every", "train.log_every", "train.cpu_threads", "eval.every", "eval.batch_size")
+_COUNTS += (
+    "train.save_every",
+    "train.log_every",
+    "train.gradients_every",
+    "train.cpu_threads",
+    "eval.every",
+    "eval.batch_size",
+)
 _POSITIVE = ("data.workers", "optim.lr", "optim.head_lr_scale", "optim.weight_decay", "optim.eps")
 _SHARES = ("optim.warmup", "optim.final", "optim.momentum", "views.text_aug.mask_p", "views.text_aug.delete_p")
 _PICTURE_SHARES = ("flip", "erase", "erase_area", "brightness", "contrast", "saturation", "grayscale")
@@ -157,6 +168,7 @@ RANGES: dict[str, tuple[float, float]] = {
     ),
     **dict.fromkeys((f"views.{view}.{name}" for view in ("rgb", "rgb2") for name in ("pad", "hue")), (0, 0.5)),
     "optim.clip": (1e-9, math.inf),
+    "data.labelled": (1e-9, 1),
     "run.seed": (0, 2**32 - 1),
 }
 """Least and greatest value of a number; null, where a key takes it, is always in range."""

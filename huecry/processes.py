@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
+_by_itself = False
+
 
 def world() -> tuple[int, int]:
     """(rank, number of processes)."""
-    if distributed.is_available() and distributed.is_initialized():
+    if not _by_itself and distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Work that this process does by itself: within, `world()` is (0, 1). The others wait where they next meet it."""
+    global _by_itself
+    before, _by_itself = _by_itself, True
+    try:
+        yield
+    finally:
+        _by_itself = before
 
 
 def leave() -> None:
@@ -62,14 +77,17 @@ def gather_with_gradient(tensor: Tensor) -> Tensor:
     return tensor if size == 1 else _GatherWithGradient.apply(tensor)
 
 
-def global_mean(values: Tensor, chosen: Tensor) -> Tensor:
-    """Mean of the chosen values over all processes, as the share that DDP's average makes whole.
+def global_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean over all processes, as the share that DDP's average makes whole.
 
-    values, chosen: [M] and [M] bool; M may differ between processes.
-    Returns W * (local sum) / max(global count, 1), [].
+    values, weights: of one shape, which may differ between processes; weights are bool or not negative, and a value of
+    weight zero may be anything.
+    Returns W * (local weighted sum) / (global sum of weights), [], and 0 where all weights are zero.
     """
     _, size = world()
-    count = chosen.sum().to(values.dtype)
+    weights = weights.to(values.dtype)
+    total = weights.sum()
     if size > 1:
-        distributed.all_reduce(count)
-    return size * torch.where(chosen, values, 0.0).sum() / count.clamp(min=1)
+        distributed.all_reduce(total)
+    summed = torch.where(weights > 0, weights * values, 0.0).sum()
+    return size * summed / torch.where(total > 0, total, 1.0)

@@ -13,13 +13,19 @@ DEFAULT = "pretrain/people"
 def pretrain(config: str = DEFAULT, *overrides: str, dry_run: bool = False) -> dict[str, Any] | None:
     """Teach the towers before retrieval, by a recipe and `key=value` changes.
 
+    A run that taught colour is probed on its val split in the end, see `huecry.pretrain.probes`.
     Returns the results that the run folder holds, or None after a dry run, which only prints.
     Raises UserError for what the user can mend, Stopped when a signal ended training with a snapshot.
     """
+    from huecry.config import load_recipe
+    from huecry.pretrain.probes import probe_run
     from huecry.tasks import TASKS
     from huecry.training.stage import stage
 
-    return stage(config, overrides, TASKS, dry_run)
+    results = stage(config, overrides, TASKS, dry_run)
+    if results is not None:
+        probe_run(load_recipe(config, overrides, TASKS))
+    return results
 
 
 if __name__ == "__main__":

@@ -192,6 +192,24 @@ def test_a_dry_run_reports_what_is_there_and_begins_nothing(photo_folder, tmp_pa
     assert not run.exists()
 
 
+def test_a_dry_run_counts_the_labelled_part(photo_folder, capsys):
+    arguments = ["finetune", "--dry-run", f"data.source={photo_folder}", "model.source=tiny", "train.batch_size=4"]
+    assert main([*arguments, "train.epochs=3", "data.labelled=0.5"]) == 0
+    text = capsys.readouterr().out
+    assert "data.labelled=0.5: train: 4 photographs, 2 persons, 8 captions" in text
+    assert "steps: 6 of 4 samples" in text
+    assert main([*arguments, "data.labelled=0"]) == 2
+    assert capsys.readouterr().err.startswith("huecry: data.labelled=0.0: must be ")
+
+
+def test_training_on_a_labelled_part(photo_folder, tmp_path, capsys):
+    run = ["finetune", f"data.source={photo_folder}", f"run.dir={tmp_path / 'run'}", "model.source=tiny", *SMALL]
+    assert main([*run, "data.labelled=0.5"]) == 0
+    assert "data.labelled=0.5: train: 4 photographs, 2 persons, 8 captions" in capsys.readouterr().out
+    assert main([*run, "data.labelled=0.25", "train.resume=true"]) == 2
+    assert "had data.labelled=0.5" in capsys.readouterr().err
+
+
 def test_a_dry_run_still_refuses_a_recipe_that_cannot_be(capsys):
     assert main(["pretrain", "--dry-run", "train.epoch=3"]) == 2
     assert capsys.readouterr().err == "huecry: train.epoch: no such key; did you mean train.epochs?\n"

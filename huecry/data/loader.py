@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from huecry.data.order import BatchOrder
 from huecry.data.records import PhotoSet
 from huecry.data.tokens import EOT, tokenize
-from huecry.data.views import IMAGE_VIEWS, VIEWS, Rendering, Sample, Shape, ViewsConfig, resized
+from huecry.data.views import PICTURES, VIEWS, Rendering, Sample, Shape, ViewsConfig, resized
 from huecry.errors import UserError
 
 
@@ -111,7 +111,7 @@ def collate(samples: list[dict[str, Any] | _Unreadable]) -> Batch | _Unreadable:
 
     row, image, person = torch.tensor([sample["ids"] for sample in good], dtype=torch.int64).T.contiguous()
     views = {name: stack([sample["views"][name] for sample in good]) for name in good[0]["views"]}
-    for name in IMAGE_VIEWS & views.keys():
+    for name in PICTURES & views.keys():
         views[name] = views[name].permute(0, 3, 1, 2)
     inputs = {
         task: {name: stack([sample["inputs"][task][name] for sample in good]) for name in arrays}

@@ -128,6 +128,22 @@ def _compare(split: str, parts: Sequence[PhotoSet]) -> str | None:
     return f"differs from {name} ({split}) by {' and '.join(by)}"
 
 
+def keep_labelled(photos: PhotoSet, share: float, seed: int) -> PhotoSet:
+    """The photographs of that share of the persons, at least one person; share 1 keeps the set as it is.
+
+    Person ids and seed alone choose, so that at the same seed a smaller share is part of a larger one. Below 1,
+    photographs without a person are left out: who has labelled a part has no reason to trust them more than the rest.
+    Raises UserError where there is no person to choose.
+    """
+    if share == 1:
+        return photos
+    if not photos.persons:
+        raise UserError(f"data.labelled={share:g}: no photograph of {photos.split} has a person id; leave it at 1")
+    count = max(1, round(share * len(photos.persons)))
+    chosen = set(sorted(photos.persons, key=lambda person: _shuffle_key(person, seed))[:count])
+    return PhotoSet(photos.split, [record for record in photos if record.person in chosen])
+
+
 def _prefixes(sources: Sequence[str]) -> dict[str, str]:
     """The sources of a list under short names; none has a slash, so that prefixed ids cannot collide."""
     if not sources:

@@ -1,8 +1,8 @@
 """Views: the renderings of one sample that tasks ask for, each one row of `VIEWS`.
 
-The crop and erased rectangle of `rgb` are shared by every view that must show the same pixels (`gray`); the
-mirror flip is shared by all, because the caption's "left" and "right" change with it. Pictures leave as uint8;
-the towers normalise them.
+The crop and erased rectangle of `rgb` are shared by every view that must show the same pixels (`gray`, `channels`,
+`ab`); the mirror flip is shared by all, because the caption's "left" and "right" change with it. Pictures leave as
+uint8; the towers normalise them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageEnhance
 
+from huecry.data.captions import mask_colours
+from huecry.data.colour import luma
 from huecry.data.records import Record
-from huecry.data.tokens import EOT, MASK, SOT, VOCAB, tokenize
+from huecry.data.tokens import EOT, MASK, SOT, VOCAB, pack, tokenize
 from huecry.errors import UserError
 
 FILL = (122, 116, 104)  # CLIP's mean colour
@@ -65,7 +68,7 @@ class ViewsConfig:
 LEGAL: dict[str, dict[str, float]] = {
     "retrieval": {},
     "completion": {"hue": 0.0, "saturation": 0.0, "grayscale": 0.0, "erase_area": 0.2},
-    "colourise": {"hue": 0.0, "saturation": 0.0, "grayscale": 0.0, "brightness": 0.0, "contrast": 0.0},
+    "colourise": {"hue": 0.0, "saturation": 0.0, "grayscale": 0.0},
     "grayscale": {"hue": 0.0, "saturation": 0.0, "grayscale": 0.0},
     "key": {"hue": 0.0, "saturation": 0.0, "grayscale": 0.0},
 }
@@ -90,6 +93,19 @@ class Shape:
 
     size: tuple[int, int]
     context: int
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One augmented picture of a sample.
+
+    pixels: [H, W, 3] uint8. plain: the same before brightness and the like. shown: [H, W] bool, False on the border that
+    a crop brought in and on the erased rectangle.
+    """
+
+    pixels: np.ndarray
+    plain: np.ndarray
+    shown: np.ndarray
 
 
 class Rendering:
@@ -128,13 +144,25 @@ class Rendering:
         """Token ids [L] of the caption."""
         return self.once("ids", lambda: np.asarray(tokenize([self.caption], self.shape.context)[0]))
 
-    def pixels(self, name: str, config: ImageAugmentation) -> np.ndarray:
-        """The augmented picture [H, W, 3] uint8 of one stream."""
+    def shot(self, name: str, config: ImageAugmentation) -> Shot:
+        """The augmented picture of one stream."""
         return self.once(name, lambda: self._augment(self.generator(name), config))
 
-    def _augment(self, generator: np.random.Generator, config: ImageAugmentation) -> np.ndarray:
+    @property
+    def rgb(self) -> Shot:
+        """The picture that `rgb` and the views of the same pixels are made of."""
+        return self.shot("rgb", self.config.rgb)
+
+    @property
+    def hidden(self) -> np.ndarray:
+        """Which channels [3] uint8 the view `channels` hides: one or two, every choice as likely as any other."""
+        code = self.once("hidden", lambda: int(self.generator("hidden").integers(1, 7)))
+        return np.array([code & 1, code >> 1 & 1, code >> 2], dtype=np.uint8)
+
+    def _augment(self, generator: np.random.Generator, config: ImageAugmentation) -> Shot:
         height, width = self.shape.size
         picture = resized(self.sample.picture, self.shape.size)
+        shown = np.ones((height, width), dtype=bool)
         if self.flipped:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         border = round(config.pad * height)
@@ -143,10 +171,13 @@ class Rendering:
             moved = Image.new("RGB", (width, height), FILL)
             moved.paste(picture, (left, top))
             picture = moved
+            shown[: max(top, 0)] = shown[height + min(top, 0) :] = False
+            shown[:, : max(left, 0)] = shown[:, width + min(left, 0) :] = False
         pixels = np.array(_photometric(picture, generator, config))
         if generator.random() < config.erase:
-            _erase(pixels, generator, config.erase_area)
-        return pixels
+            rectangle = _rectangle(generator, self.shape.size, config.erase_area)
+            pixels[rectangle], shown[rectangle] = FILL, False
+        return Shot(pixels, np.asarray(picture), shown)
 
 
 def resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -175,15 +206,16 @@ def _photometric(picture: Image.Image, generator: np.random.Generator, config: I
     return picture
 
 
-def _erase(pixels: np.ndarray, generator: np.random.Generator, largest: float) -> None:
-    height, width = pixels.shape[:2]
+def _rectangle(generator: np.random.Generator, size: tuple[int, int], largest: float) -> tuple[slice, slice]:
+    """Rows and columns to erase: an area of at most this share of the picture, at a random place."""
+    height, width = size
     area = generator.uniform(min(0.02, largest), largest) * height * width
     ratio = np.exp(generator.uniform(np.log(0.3), np.log(1 / 0.3)))
     tall = min(round(np.sqrt(area * ratio)), height)
     wide = min(int(area / max(tall, 1)), width)
     top = int(generator.integers(0, height - tall + 1))
     left = int(generator.integers(0, width - wide + 1))
-    pixels[top : top + tall, left : left + wide] = FILL
+    return slice(top, top + tall), slice(left, left + wide)
 
 
 _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
@@ -202,10 +234,21 @@ def swap_sides(caption: str) -> str:
     return _SIDES.sub(other, caption)
 
 
-def luma(pixels: np.ndarray) -> np.ndarray:
-    """Grey picture [H, W, 3] uint8 of a colour one: Y = 0.299 R + 0.587 G + 0.114 B on gamma-coded values."""
-    grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
+def gray(pixels: np.ndarray) -> np.ndarray:
+    """The grey picture [H, W, 3] uint8 of a colour one."""
+    return luma(torch.from_numpy(pixels).permute(2, 0, 1)).permute(1, 2, 0).numpy()
+
+
+def without_channels(pixels: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """The picture [H, W, 3] uint8 in which hidden channels [3] show the mean of the others."""
+    hidden = hidden.astype(bool)
+    mean = np.rint(pixels[..., ~hidden].mean(axis=-1, keepdims=True)).astype(np.uint8)
+    return np.where(hidden, mean, pixels)
+
+
+def colour_target(shot: Shot) -> np.ndarray:
+    """What colourisation aims at, [H, W, 4] uint8: the plain colours, and 1 where they can be judged."""
+    return np.concatenate([shot.plain, shot.shown[..., None].astype(np.uint8)], axis=-1)
 
 
 def augmented_ids(ids: np.ndarray, generator: np.random.Generator, config: TextAugmentation) -> np.ndarray:
@@ -224,26 +267,44 @@ def augmented_ids(ids: np.ndarray, generator: np.random.Generator, config: TextA
 
 
 VIEWS: dict[str, Callable[[Rendering], np.ndarray]] = {
-    "rgb": lambda r: r.pixels("rgb", r.config.rgb),
-    "rgb2": lambda r: r.pixels("rgb2", r.config.rgb2),
-    "gray": lambda r: luma(r.pixels("rgb", r.config.rgb)),
+    "rgb": lambda r: r.rgb.pixels,
+    "rgb2": lambda r: r.shot("rgb2", r.config.rgb2).pixels,
+    "gray": lambda r: gray(r.rgb.pixels),
+    "channels": lambda r: without_channels(r.rgb.pixels, r.hidden),
+    "hidden": lambda r: r.hidden,
+    "ab": lambda r: colour_target(r.rgb),
     "text": lambda r: r.ids,
     "text_aug": lambda r: augmented_ids(r.ids, r.generator("text_aug"), r.config.text_aug),
+    "text_nocolour": lambda r: pack([mask_colours(r.caption)[0]], r.shape.context)[0].numpy(),
 }
-"""name -> rendering: pictures [H, W, 3] uint8, captions [L] token ids."""
+"""name -> rendering: pictures [H, W, 3] uint8, captions [L] token ids; `ab` [H, W, 4] and `hidden` [3] are targets."""
 
-IMAGE_VIEWS = frozenset({"rgb", "rgb2", "gray"})
-TEXT_VIEWS = frozenset({"text", "text_aug"})
+IMAGE_VIEWS = frozenset({"rgb", "rgb2", "gray", "channels"})
+TEXT_VIEWS = frozenset({"text", "text_aug", "text_nocolour"})
+PICTURES = IMAGE_VIEWS | {"ab"}
+"""Views with a height and a width; they reach a task as [B, C, H, W]."""
+OF_RGB = frozenset({"gray", "channels", "ab", "hidden"})
+"""Views made of the pixels of `rgb`, under its augmentation."""
+INSTEAD = {"channels": "gray"}
+"""Views that take another's place: both in one recipe would cost an image pass more."""
 
 
 def check_legal(views: ViewsConfig, active: dict[str, tuple[str, frozenset[str]]]) -> None:
     """Refuse an augmentation that makes an active task's captions or targets false.
 
-    active: task name -> (use, views it reads). Raises UserError naming both keys.
+    active: task name -> (use, views it reads). Raises UserError naming both keys, also for two views of which one
+    takes the other's place.
     """
+    readers = {view: task for task, (_, names) in active.items() for view in names}
+    for view, other in INSTEAD.items():
+        if view in readers and other in readers:
+            raise UserError(
+                f"tasks.{readers[view]} reads the view {view}, which takes the place of {other} that "
+                f"tasks.{readers[other]} reads; set tasks.{readers[view]}.hide=colour or tasks.{readers[other]}=null"
+            )
     for task, (use, names) in active.items():
         for view in sorted(names):
-            source = "rgb" if view in ("gray", "ab") else view
+            source = "rgb" if view in OF_RGB else view
             section = getattr(views, source, None)
             for augmentation, limit in LEGAL[use].items():
                 value = getattr(section, augmentation, 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,11 +10,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from huecry.data.captions import mask_colours
+from huecry.data.colour import luma
 from huecry.data.loader import GalleryPhotos, caption_batches, checked, leave_signals, stack_gallery
 from huecry.data.records import UNKNOWN, PhotoSet
+from huecry.data.tokens import pack
 from huecry.errors import UserError
 from huecry.processes import gather, world
-from huecry.retrieval.metrics import rank_metrics
+from huecry.retrieval.metrics import QueryFigures, rank_queries
 from huecry.towers import Towers
 
 
@@ -54,10 +57,13 @@ def extract(
     workers: int = 0,
     on_bad_image: str = "error",
     progress: bool = False,
+    gray: bool = False,
+    colourless: bool = False,
 ) -> Features:
     """Every photograph and every caption of a split, each once, shared between the processes.
 
     model: a Bundle or a wrapper of one, called with mode="encode"; its training mode is restored.
+    gray: of the grey photographs. colourless: of the captions with every colour word masked.
     Raises UserError at a photograph that cannot be decoded, unless `on_bad_image` is `skip`.
     """
     captions = photos.captions
@@ -71,7 +77,10 @@ def extract(
         worker_init_fn=leave_signals,
         generator=torch.Generator(),  # its own: it would draw from the global one
     )
-    texts = list(caption_batches([captions[i] for i in own_captions], context, batch_size))
+    own = [captions[i] for i in own_captions]
+    texts = list(caption_batches(own, context, batch_size))
+    branches = getattr(getattr(model, "module", model), "branches", None) is not None
+    masked = pack([mask_colours(caption)[0] for caption in own], context) if branches or colourless else None
     training, device = model.training, next(model.parameters()).device
     model.eval()
     images, readable = [], []
@@ -80,11 +89,17 @@ def extract(
         total=len(loader) + len(texts), desc=photos.split, disable=None if progress else True, leave=False
     ) as bar:
         for pixels, good in map(checked, loader):
-            images.append(model({"rgb": pixels.to(device)}, mode="encode")["rgb"].float().cpu())
+            pixels = pixels.to(device)
+            images.append(model({"rgb": luma(pixels) if gray else pixels}, mode="encode")["rgb"].float().cpu())
             readable.append(good)
             bar.update()
         for positions, ids in texts:
-            pooled = model({"text": ids.to(device)}, mode="encode")["text"].float().cpu()
+            words = {"text": ids}
+            if masked is not None:
+                words["text_nocolour"] = masked[torch.from_numpy(positions)]
+                words["text"] = words["text_nocolour"] if colourless else ids
+            sent = {view: ids.to(device) for view, ids in words.items()}
+            pooled = model(sent, mode="encode")["text"].float().cpu()
             if rows is None:
                 rows = pooled.new_zeros(len(own_captions), pooled.shape[1])
             rows[torch.from_numpy(positions)] = pooled
@@ -131,18 +146,39 @@ def retrieval_metrics(features: Features, photos: PhotoSet, ap: str = "step") ->
 
     Raises UserError where the split has no caption, or none whose photograph could be read.
     """
+    return retrieval_queries(features, photos, ap).summary()
+
+
+def retrieval_queries(features: Features, photos: PhotoSet, ap: str = "step") -> QueryFigures:
+    """As `retrieval_metrics`, query by query; `query` holds dataset rows, `person` what `identities` gives."""
     check_captions(photos)
     ids = torch.from_numpy(identities(photos))
     queries = features.readable[torch.from_numpy(photos.row_image)]
     if not queries.any():
         raise UserError(f"split {photos.split}: no photograph with a caption is readable; mend the pictures")
-    return rank_metrics(
+    found = rank_queries(
         features.texts[queries],
         features.images[features.readable],
         ids[torch.from_numpy(photos.row_image)][queries],
         ids[features.readable],
         ap=ap,
     )
+    return replace(found, query=queries.nonzero().squeeze(1).numpy()[found.query])
+
+
+def average_by_person(found: QueryFigures, photos: PhotoSet) -> dict[str, tuple[float, int]]:
+    """The mean average precision of each person's queries, in percent, and how many they are, by the person's name.
+
+    found: of this split, from `retrieval_queries`. A photograph of an unknown person is a person of its own here too,
+    by the name `photograph <name>`. The means, weighted by the counts, average to the split's mAP.
+    """
+    persons = {}
+    for number in np.unique(found.person):
+        alone = int(number) - len(photos.persons)
+        name = photos.persons[number] if alone < 0 else f"photograph {photos[alone].name}"
+        own = found.precision[found.person == number]
+        persons[name] = (100 * float(own.mean()), len(own))
+    return persons
 
 
 def evaluate_split(

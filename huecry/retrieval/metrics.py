@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,35 @@ from huecry.errors import UserError
 
 BLOCK_SCORES = 1 << 24
 COUNT_AT_MOST = 24
+
+
+@dataclass(frozen=True)
+class QueryFigures:
+    """What was found for each of the Q queries that were evaluated, in the order asked.
+
+    query [Q] int64: which of the queries given. person [Q] int64: whom it asks for.
+    first [Q] int64: the rank of the best relevant item, from 1.
+    precision, penalty [Q] float64, 0..1: the average precision; relevant items over the rank of the last.
+    tied [Q] bool: the best relevant item has exactly the score of an irrelevant one.
+    gallery: items ranked. skipped: queries left out for want of a match; None where that is an error.
+    """
+
+    query: NDArray[np.int64]
+    person: NDArray[np.int64]
+    first: NDArray[np.int64]
+    precision: NDArray[np.float64]
+    penalty: NDArray[np.float64]
+    tied: NDArray[np.bool_]
+    gallery: int
+    skipped: int | None = None
+
+    def summary(self) -> dict[str, float]:
+        """The means over queries; the keys of `score_metrics`."""
+        result: dict[str, float] = {f"R{k}": 100 * float((self.first <= k).mean()) for k in (1, 5, 10)}
+        result |= {"mAP": 100 * float(self.precision.mean()), "mINP": 100 * float(self.penalty.mean())}
+        result |= {"tie_share": float(self.tied.mean())}
+        result |= {"queries": len(self.query), "gallery": self.gallery, "persons": len(np.unique(self.person))}
+        return result if self.skipped is None else {**result, "skipped": self.skipped}
 
 
 def rank_metrics(
@@ -45,13 +75,27 @@ def rank_metrics(
     For image to text, swap the two sides. For ``ap``, ``on_no_match``, the keys and the errors, see
     `score_metrics`. Raises UserError also where a feature is not finite: a NaN would rank first.
     """
+    return rank_queries(queries, gallery, query_ids, gallery_ids, ap=ap, block=block, on_no_match=on_no_match).summary()
+
+
+def rank_queries(
+    queries: Tensor,
+    gallery: Tensor,
+    query_ids: Tensor,
+    gallery_ids: Tensor,
+    *,
+    ap: str = "step",
+    block: int | None = None,
+    on_no_match: str = "error",
+) -> QueryFigures:
+    """As `rank_metrics`, query by query."""
     if len(query_ids) != len(queries) or len(gallery_ids) != len(gallery):
         raise ValueError(
             f"{len(queries)} queries with {len(query_ids)} ids, "
             f"{len(gallery)} gallery items with {len(gallery_ids)} ids"
         )
     blocks = _score_blocks(queries, gallery, block)
-    return score_metrics(blocks, query_ids, gallery_ids, ap=ap, on_no_match=on_no_match)
+    return score_queries(blocks, query_ids, gallery_ids, ap=ap, on_no_match=on_no_match)
 
 
 def score_metrics(
@@ -76,11 +120,23 @@ def score_metrics(
 
     Raises UserError on an empty side, on a score that is NaN, and for queries without a match.
     """
+    return score_queries(scores, query_ids, gallery_ids, ap=ap, on_no_match=on_no_match).summary()
+
+
+def score_queries(
+    scores: Iterable[Tensor],
+    query_ids: Tensor,
+    gallery_ids: Tensor,
+    *,
+    ap: str = "step",
+    on_no_match: str = "error",
+) -> QueryFigures:
+    """As `score_metrics`, query by query."""
     if ap not in ("step", "trapezoid"):
         raise UserError(f"ap={ap!r} is not known; choose step or trapezoid")
     people = query_ids.cpu().numpy()
     partners = _partners(query_ids, gallery_ids, on_no_match)
-    first, precision, penalty, ties, persons = [], [], [], 0, set()
+    query, first, precision, penalty, tied = [], [], [], [], []
     row = 0
     for scored in scores:
         if scored.shape[1] != len(gallery_ids) or row + len(scored) > len(people):
@@ -94,27 +150,29 @@ def score_metrics(
             row += 1
             if relevant is None:
                 continue
-            ranks, tied = _ranks(line, relevant)
+            ranks, at_tie = _ranks(line, relevant)
             hits = np.arange(1, len(ranks) + 1)
             at_hit = hits / ranks
             if ap == "trapezoid":
                 before = np.divide(hits - 1, ranks - 1, out=np.ones(len(ranks)), where=ranks > 1)
                 at_hit = (before + at_hit) / 2
+            query.append(row - 1)
             first.append(ranks[0])
             precision.append(at_hit.mean())
             penalty.append(len(ranks) / ranks[-1])
-            ties += tied
-            persons.add(int(people[row - 1]))
+            tied.append(at_tie)
     if row != len(people):
         raise ValueError(f"{row} rows of scores for {len(people)} query ids")
-    best = np.array(first)
-    result: dict[str, float] = {f"R{k}": 100 * float((best <= k).mean()) for k in (1, 5, 10)}
-    result |= {"mAP": 100 * float(np.mean(precision)), "mINP": 100 * float(np.mean(penalty))}
-    result |= {"tie_share": ties / len(first)}
-    result |= {"queries": len(first), "gallery": len(gallery_ids), "persons": len(persons)}
-    if on_no_match == "skip":
-        result["skipped"] = len(people) - len(first)
-    return result
+    return QueryFigures(
+        query=np.array(query, dtype=np.int64),
+        person=people[query],
+        first=np.array(first, dtype=np.int64),
+        precision=np.array(precision),
+        penalty=np.array(penalty),
+        tied=np.array(tied),
+        gallery=len(gallery_ids),
+        skipped=len(people) - len(query) if on_no_match == "skip" else None,
+    )
 
 
 def rank_top(queries: Tensor, gallery: Tensor, k: int, block: int | None = None) -> tuple[Tensor, Tensor]:

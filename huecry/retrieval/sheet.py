@@ -58,8 +58,8 @@ def contact_sheet(rows: Sequence[SheetRow], path: Path, title: str | None = None
     sheet = Image.new("RGB", (width, head + len(rows) * step - ROW_GAP + MARGIN - 10), PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
-        font = _font(TITLE_SIZE)
-        draw.text((MARGIN, MARGIN - 6), _wrap(title, font, width - 2 * MARGIN, 1)[0], INK, font)
+        font = load_font(TITLE_SIZE)
+        draw.text((MARGIN, MARGIN - 6), wrap(title, font, width - 2 * MARGIN, 1)[0], INK, font)
     for number, row in enumerate(rows):
         top = head + number * step
         if number:
@@ -68,7 +68,7 @@ def contact_sheet(rows: Sequence[SheetRow], path: Path, title: str | None = None
         if row.truth is not None:
             left = MARGIN + TEXT_WIDTH + GAP * 2
             _picture(sheet, row.truth, left, top, None)
-            draw.text((left, top + CELL_HEIGHT + 7), "described", FAINT, _font(CAPTION_SIZE))
+            draw.text((left, top + CELL_HEIGHT + 7), "described", FAINT, load_font(CAPTION_SIZE))
         for rank, hit in enumerate(row.hits, 1):
             left = first_hit + (rank - 1) * (CELL_WIDTH + GAP)
             _picture(sheet, hit.picture, left, top, _colour(hit.right))
@@ -76,7 +76,8 @@ def contact_sheet(rows: Sequence[SheetRow], path: Path, title: str | None = None
     _save(sheet, path)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font, so many pixels high; it is there on every machine."""
     return ImageFont.load_default(size=size)
 
 
@@ -84,7 +85,7 @@ def _colour(right: bool | None) -> str:
     return UNKNOWN if right is None else RIGHT if right else WRONG
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int, lines: int) -> list[str]:
+def wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int, lines: int) -> list[str]:
     """At most so many lines of so many pixels; longer words are broken, longer texts end in an ellipsis."""
     wrapped: list[str] = []
     line = ""
@@ -110,8 +111,8 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: 
 
 
 def _sentence(draw: ImageDraw.ImageDraw, query: str, top: int) -> None:
-    font, pitch = _font(QUERY_SIZE), QUERY_SIZE + 8
-    for number, line in enumerate(_wrap(query, font, TEXT_WIDTH, (CELL_HEIGHT + CAPTION_HEIGHT) // pitch)):
+    font, pitch = load_font(QUERY_SIZE), QUERY_SIZE + 8
+    for number, line in enumerate(wrap(query, font, TEXT_WIDTH, (CELL_HEIGHT + CAPTION_HEIGHT) // pitch)):
         draw.text((MARGIN, top + number * pitch), line, INK, font)
 
 
@@ -134,7 +135,7 @@ def _number(score: float) -> str:
 
 
 def _caption(draw: ImageDraw.ImageDraw, rank: int, hit: Hit, left: int, top: int) -> None:
-    font, colour = _font(CAPTION_SIZE), _colour(hit.right)
+    font, colour = load_font(CAPTION_SIZE), _colour(hit.right)
     draw.text((left, top), str(rank), INK, font)
     after = left + round(font.getlength(str(rank))) + 9
     if hit.right:

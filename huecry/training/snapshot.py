@@ -43,7 +43,7 @@ def save_snapshot(
 
     def fill(path: Path) -> None:
         (path / "model").mkdir()
-        bundle.towers.save(path / "model")
+        bundle.save_model(path / "model")
         rest = {name: tensor for name, tensor in bundle.state_dict().items() if not name.startswith(TOWERS)}
         save_file({name: tensor.contiguous() for name, tensor in rest.items()}, path / "bundle.safetensors")
         torch.save(optimizer, path / "optimizer.pt")
@@ -61,10 +61,7 @@ def load_snapshot(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict
     """(state of the bundle, optimiser state, state) of the newest whole snapshot in a folder, or None."""
     for path in _by_step(folder):
         try:
-            state = json.loads((path / STATE).read_text())
-            for name, size in state["files"].items():
-                if (path / name).stat().st_size != size:
-                    raise EOFError(f"{name} is cut short")
+            state = read_state(path)
             tensors = load_file(path / "bundle.safetensors")
             towers = load_towers(ModelConfig(source=str(path / "model"))).state_dict()
             optimizer = torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True)
@@ -72,6 +69,27 @@ def load_snapshot(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict
             warnings.warn(f"{path}: passed over, it is damaged ({error})", stacklevel=2)
             continue
         return tensors | {TOWERS + name: tensor for name, tensor in towers.items()}, optimizer, state
+    return None
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state of the snapshot in a folder. Raises one of `DAMAGE` where a file of it is missing or cut short."""
+    state = json.loads((path / STATE).read_text())
+    for name, size in state["files"].items():
+        if (path / name).stat().st_size != size:
+            raise EOFError(f"{name} is cut short")
+    return state
+
+
+def newest_snapshot(folder: Path) -> Path | None:
+    """The newest snapshot in a folder whose files are all there, or None; damaged ones are passed over."""
+    for path in _by_step(folder):
+        try:
+            read_state(path)
+        except DAMAGE as error:
+            warnings.warn(f"{path}: passed over, it is damaged ({error})", stacklevel=2)
+            continue
+        return path
     return None
 
 

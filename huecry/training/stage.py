@@ -21,14 +21,14 @@ from omegaconf import OmegaConf
 from torch import distributed
 
 from huecry.config import Recipe, find_task, load_recipe, read_yaml
-from huecry.data.readers import describe, read
+from huecry.data.readers import describe, keep_labelled, read
 from huecry.data.records import PhotoSet
-from huecry.data.views import IMAGE_VIEWS
+from huecry.data.views import IMAGE_VIEWS, TEXT_VIEWS
 from huecry.errors import UserError
 from huecry.files import write_file
 from huecry.processes import cores, world
 from huecry.retrieval.evaluate import check_captions, evaluate_split
-from huecry.towers import ModelConfig, Towers, load_towers
+from huecry.towers import ModelConfig, Towers, load_branches, load_towers
 from huecry.training.bundle import Bundle
 from huecry.training.labels import LabelTable
 from huecry.training.task import Facts, Task
@@ -70,6 +70,8 @@ def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hoo
     splits = read(recipe.data.source, recipe.data)
     accelerator.print("\n".join(describe(recipe.data.source, splits)))
     photos = training_photos(recipe, splits)
+    if recipe.data.labelled < 1:
+        accelerator.print(f"data.labelled={recipe.data.labelled:g}: {photos.summary()}")
     for name in ("val", "test"):
         if name in splits:
             check_captions(splits[name])  # now, rather than after training
@@ -106,7 +108,7 @@ def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hoo
     if recipe.train.track:
         accelerator.init_trackers("huecry", config={"recipe": recipe.name})
     trainer.fit()
-    _load_selected(bundle.towers, recipe.folder / "model")
+    _load_selected(bundle, recipe.folder / "model")
     results: dict[str, Any] = {}
     for name in ("test", "val"):
         if name in splits:
@@ -125,8 +127,13 @@ def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hoo
 
 
 def training_photos(recipe: Recipe, splits: dict[str, PhotoSet]) -> PhotoSet:
-    """The training split. Raises UserError where there is none, or none of its photographs has a caption."""
+    """The training split, or the part of it that `data.labelled` asks for.
+
+    Raises UserError where there is none, or none of its photographs has a caption.
+    """
     photos = splits.get("train")
+    if photos is not None:
+        photos = keep_labelled(photos, recipe.data.labelled, recipe.run.seed)
     if photos is None or not len(photos.row_image):
         raise UserError(
             f"data.source={recipe.data.source}: no training photograph has a caption (splits: {', '.join(splits)}); "
@@ -138,17 +145,23 @@ def training_photos(recipe: Recipe, splits: dict[str, PhotoSet]) -> PhotoSet:
 def build_bundle(recipe: Recipe, table: Mapping[str, type[Task]], photos: PhotoSet) -> Bundle:
     """Towers, tasks and labels as the recipe asks. Raises UserError for a source or task that cannot be built."""
     towers = load_towers(recipe.model, recipe.run.seed)
-    facts = Facts(
+    facts = facts_of(towers, photos, labelled=recipe.data.labels == "given")
+    tasks = {name: find_task(name, table)(config, facts) for name, config in recipe.tasks.items()}
+    return Bundle(towers, tasks, LabelTable(photos, recipe.data.labels))
+
+
+def facts_of(towers: Towers, photos: PhotoSet, labelled: bool) -> Facts:
+    """What the heads are built from. labelled: whether the persons of the training set are known."""
+    return Facts(
         embed_dim=towers.embed_dim,
         image_width=towers.image_width,
         text_width=towers.text_width,
-        grid=(towers.image_size[0] // towers.patch, towers.image_size[1] // towers.patch),
-        persons=len(photos.persons) if recipe.data.labels == "given" else 0,
+        grid=towers.image.grid,
+        persons=len(photos.persons) if labelled else 0,
         images=len(photos),
         rows=len(photos.row_image),
+        captions=tuple(photos.captions),
     )
-    tasks = {name: find_task(name, table)(config, facts) for name, config in recipe.tasks.items()}
-    return Bundle(towers, tasks, LabelTable(photos, recipe.data.labels))
 
 
 def build_accelerator(recipe: Recipe) -> Accelerator:
@@ -203,25 +216,39 @@ def _write_recipe(recipe: Recipe, accelerator: Accelerator) -> None:
     accelerator.wait_for_everyone()
 
 
-def _check_same(folder: Path, before: Any, now: Any, key: str = "") -> None:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for name in sorted(before.keys() | now.keys()):
-            _check_same(folder, before.get(name), now.get(name), f"{key}.{name}".removeprefix("."))
-    elif before != now and key not in FREE:
+def _check_same(folder: Path, before: Any, now: Any) -> None:
+    change = changed_key(before, now)
+    if change is not None:
+        key, old, new = change
         raise UserError(
-            f"{folder}: its run had {key}={before}, this recipe has {key}={now}; "
+            f"{folder}: its run had {key}={old}, this recipe has {key}={new}; "
             "give the key its old value to resume, or choose another run.dir"
         )
 
 
-def _load_selected(towers: Towers, folder: Path) -> None:
-    """Put the selected model's weights into the towers of every process."""
+def changed_key(before: Any, now: Any, key: str = "") -> tuple[str, Any, Any] | None:
+    """The first key in which two resolved recipes differ, with both values; those that may change are passed over."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        changes = (
+            changed_key(before.get(name), now.get(name), f"{key}.{name}".removeprefix("."))
+            for name in sorted(before.keys() | now.keys())
+        )
+        return next((change for change in changes if change is not None), None)
+    return (key, before, now) if before != now and key not in FREE else None
+
+
+def _load_selected(bundle: Bundle, folder: Path) -> None:
+    """Put the selected model's weights into the towers, and the branches where it has them, of every process."""
     rank, size = world()
     if rank == 0:
-        towers.load_state_dict(load_towers(ModelConfig(source=str(folder))).state_dict())
+        bundle.towers.load_state_dict(load_towers(ModelConfig(source=str(folder))).state_dict())
+        branches = load_branches(str(folder))
+        if branches is not None and bundle.branches is not None:
+            bundle.branches.load_state_dict(branches.state_dict())
     if size > 1:
-        for tensor in towers.state_dict().values():
-            distributed.broadcast(tensor, src=0)
+        for module in (bundle.towers, bundle.branches):
+            for tensor in module.state_dict().values() if module is not None else ():
+                distributed.broadcast(tensor, src=0)
 
 
 @contextmanager
@@ -242,7 +269,10 @@ def report(recipe: Recipe, table: Mapping[str, type[Task]]) -> None:
     try:
         splits = read(recipe.data.source, recipe.data)
         print("\n".join(describe(recipe.data.source, splits)))
-        rows = len(training_photos(recipe, splits).row_image)
+        photos = training_photos(recipe, splits)
+        if recipe.data.labelled < 1:
+            print(f"data.labelled={recipe.data.labelled:g}: {photos.summary()}")
+        rows = len(photos.row_image)
         samples = recipe.train.batch_size * recipe.train.accumulate
         steps = rows // samples * recipe.train.epochs
         print(f"steps: {min(steps, recipe.train.max_steps or steps)} of {samples} samples")
@@ -256,5 +286,5 @@ def report(recipe: Recipe, table: Mapping[str, type[Task]]) -> None:
     except UserError as error:
         print(f"towers: {error}")
     views = sorted({view for name, entry in recipe.tasks.items() for view in find_task(name, table).reads(entry)})
-    images = len(IMAGE_VIEWS & set(views))
-    print(f"views: {', '.join(views)}; {images} image and {len(views) - images} text passes with gradient a step")
+    images, texts = len(IMAGE_VIEWS & set(views)), len(TEXT_VIEWS & set(views))
+    print(f"views: {', '.join(views)}; {images} image and {texts} text passes with gradient a step")

@@ -14,6 +14,7 @@ from huecry.errors import UserError
 
 if TYPE_CHECKING:
     from huecry.data.views import Sample
+    from huecry.towers import Branches
     from huecry.training.encode import Encode
 
 RAMPS = ("constant", "linear", "cosine")
@@ -37,7 +38,10 @@ class TaskConfig:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a task may need to know to build its head: sizes of the towers and of the training set."""
+    """What a task may need to know to build its head: sizes of the towers, and the training set's.
+
+    captions: those of the training set, in row order.
+    """
 
     embed_dim: int
     image_width: int
@@ -46,6 +50,7 @@ class Facts:
     persons: int
     images: int
     rows: int
+    captions: tuple[str, ...] = ()
 
 
 class Task(nn.Module):
@@ -81,6 +86,11 @@ class Task(nn.Module):
     @staticmethod
     def preparer(config: Any) -> Preparer | None:
         """A picklable function from (sample, generator) to arrays of fixed shape, run in the data workers; or None."""
+        return None
+
+    @property
+    def exported(self) -> Branches | None:
+        """What the exported model keeps of the task beside the towers; mostly nothing."""
         return None
 
     def forward(self, encode: Encode, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

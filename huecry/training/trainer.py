@@ -30,6 +30,7 @@ from huecry.files import write_folder
 from huecry.processes import world
 from huecry.retrieval.evaluate import Features, extract
 from huecry.training.bundle import Bundle
+from huecry.training.gradients import task_gradients
 from huecry.training.optim import build_optimizer, learning_rate
 from huecry.training.runlog import RunLog
 from huecry.training.signals import Stopped, StopSignals
@@ -110,13 +111,12 @@ class Trainer:
 
     def _loader(self) -> TrainingLoader:
         data = self.recipe.data
-        prepare = {name: task.preparer(task.config) for name, task in self.bundle.task_list.items()}
         rows = TrainingRows(
             self.photos,
             sorted(self.bundle.views),
             self.recipe.views,
             Shape(self.bundle.towers.image_size, self.bundle.towers.context),
-            {name: function for name, function in prepare.items() if function is not None},
+            self.bundle.preparers,
             self.recipe.run.seed,
             data.on_bad_image,
         )
@@ -155,9 +155,13 @@ class Trainer:
         for batch in batches:
             progress.batch += 1
             update = progress.batch % train.accumulate == 0
-            self._micro_batch(batch.to(self.accelerator.device), update)
+            batch = batch.to(self.accelerator.device)
+            self._micro_batch(batch, update)
             if not update:
                 continue
+            if train.gradients_every and progress.step % train.gradients_every == 0:
+                pulls = task_gradients(self.bundle, batch)
+                self.log.write({"step": progress.step, "epoch": progress.epoch, "gradients": pulls})
             bar.update(self.samples)
             if progress.step % train.log_every == 0 or progress.step == self.steps:
                 bar.set_postfix(loss=f"{self._log():.3f}")
@@ -262,7 +266,7 @@ class Trainer:
 
     def _write_model(self) -> None:
         if self.accelerator.is_main_process:
-            write_folder(self.folder / "model", self.bundle.towers.save)
+            write_folder(self.folder / "model", self.bundle.save_model)
         self.accelerator.wait_for_everyone()
 
     def _save(self) -> None:

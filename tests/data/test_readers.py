@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from layout_files import content, mistake, picture, row, write_lines, write_set
 
 from huecry.data.layouts import ImageFolder
-from huecry.data.readers import describe, read
+from huecry.data.readers import describe, keep_labelled, read
 from huecry.data.records import PhotoSet, Record
+from huecry.errors import UserError
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 real_data = pytest.mark.skipif(not REAL.is_dir(), reason=f"the real sets are not at {REAL}")
@@ -68,6 +69,42 @@ def test_a_list_keeps_ids_and_names_apart(tmp_path):
     assert read([one])["train"][0].person == "cam/1"
     mistake([one, two, tmp_path / "x" / ".." / "x" / "cam"], "listed twice", "data.source")
     mistake([], "empty list", "data.source")
+
+
+# the labelled part
+
+
+def crowd(persons: int) -> PhotoSet:
+    """Two photographs of each person, apart, and two of nobody known."""
+    records = [Record(None, ("a coat",), f"p{i % persons}", f"{i}") for i in range(2 * persons)]
+    return PhotoSet("train", [*records, *(Record(None, ("a hat",), None, name) for name in ("x", "y"))])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 30), st.floats(0.001, 0.999), st.floats(0.001, 0.999), st.integers(0, 5))
+def test_a_smaller_labelled_share_is_part_of_a_larger(persons, one, other, seed):
+    photos = crowd(persons)
+    smaller, larger = (keep_labelled(photos, share, seed) for share in sorted((one, other)))
+    assert len(smaller.persons) == max(1, round(min(one, other) * persons))
+    assert set(smaller.records) <= set(larger.records) <= set(photos.records)
+    assert len(smaller) == 2 * len(smaller.persons)  # every photograph of who is kept, none of nobody known
+    order = [photos.records.index(record) for record in smaller]
+    assert order == sorted(order)
+
+
+def test_the_labelled_part_is_chosen_by_ids_and_seed_alone():
+    photos = crowd(40)
+    turned = PhotoSet("train", photos.records[::-1])
+    assert set(keep_labelled(turned, 0.3, 0).persons) == set(keep_labelled(photos, 0.3, 0).persons)
+    assert set(keep_labelled(photos, 0.3, 1).persons) != set(keep_labelled(photos, 0.3, 0).persons)
+    assert keep_labelled(photos, 1, 0) is photos
+
+
+def test_a_labelled_part_of_nobody():
+    nobody = PhotoSet("train", [Record(None, ("a hat",), None, "x")])
+    assert keep_labelled(nobody, 1, 0) is nobody
+    with pytest.raises(UserError, match=r"^data\.labelled=0\.5: no photograph of train has a person id"):
+        keep_labelled(nobody, 0.5, 0)
 
 
 # mistakes

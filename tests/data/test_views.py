@@ -27,7 +27,7 @@ from huecry.data.views import (
     TextAugmentation,
     ViewsConfig,
     augmented_ids,
-    luma,
+    gray,
     resized,
     swap_sides,
 )
@@ -56,11 +56,12 @@ def view(name: str, *args: Any, **options: Any) -> np.ndarray:
 
 
 def test_every_view_is_of_a_picture_or_a_caption():
-    assert VIEWS.keys() == IMAGE_VIEWS | TEXT_VIEWS
+    assert VIEWS.keys() == IMAGE_VIEWS | TEXT_VIEWS | {"ab", "hidden"}
     rendering = render(ImageAugmentation())
     for name, make in VIEWS.items():
         made = make(rendering)
-        shape, kind = ((64, 32, 3), np.uint8) if name in IMAGE_VIEWS else ((77,), np.int64)
+        pictures = dict.fromkeys(IMAGE_VIEWS, (64, 32, 3)) | {"ab": (64, 32, 4), "hidden": (3,)}
+        shape, kind = (pictures[name], np.uint8) if name in pictures else ((77,), np.int64)
         assert (made.shape, made.dtype) == (shape, kind)
 
 
@@ -93,18 +94,72 @@ def test_rgb2_is_drawn_apart_from_rgb():
 def test_gray_is_the_luma_of_rgb_with_its_crop_and_erased_rectangle():
     for epoch in range(8):
         rendering = render(ImageAugmentation(pad=0.2, erase=0.7, erase_area=0.3, brightness=0.3), epoch)
-        gray, rgb = VIEWS["gray"](rendering), VIEWS["rgb"](rendering).astype(np.float64)
+        grey, rgb = VIEWS["gray"](rendering), VIEWS["rgb"](rendering).astype(np.float64)
         by_hand = rgb[..., 0] * 0.299 + rgb[..., 1] * 0.587 + rgb[..., 2] * 0.114
-        assert np.abs(gray[..., 0] - by_hand).max() <= 0.5 + 1e-4
-        assert np.array_equal(gray[..., 0], gray[..., 1])
-        assert np.array_equal(gray[..., 0], gray[..., 2])
+        assert np.abs(grey[..., 0] - by_hand).max() <= 0.5 + 1e-4
+        assert np.array_equal(grey[..., 0], grey[..., 1])
+        assert np.array_equal(grey[..., 0], grey[..., 2])
+
+
+def test_the_colour_target_has_the_geometry_of_rgb_but_plain_colours():
+    for epoch in range(20):
+        moved = replace(STILL, flip=0.5, pad=0.1)
+        rendering, plain = render(replace(moved, brightness=0.5), epoch), render(moved, epoch)
+        target, rgb = VIEWS["ab"](rendering), VIEWS["rgb"](plain)
+        shown = target[..., 3] == 1
+        np.testing.assert_array_equal(target[shown, :3], rgb[shown])
+        assert (rgb[~shown] == FILL).all()
+        erased = render(replace(moved, erase=1.0), epoch)
+        hidden = VIEWS["ab"](erased)[..., 3] == 0
+        np.testing.assert_array_equal(hidden, (VIEWS["rgb"](erased) == FILL).all(axis=-1))
+        assert shown.mean() > (~hidden).mean() > 0.4
+
+
+def test_without_border_and_erasing_every_pixel_can_be_judged():
+    assert (view("ab")[..., 3] == 1).all()
+
+
+def test_hidden_channels_say_nothing_and_shown_ones_are_those_of_rgb():
+    seen = set()
+    for epoch in range(60):
+        rendering = render(replace(STILL, flip=0.5), epoch)
+        hidden = VIEWS["hidden"](rendering).astype(bool)
+        masked, rgb = VIEWS["channels"](rendering), VIEWS["rgb"](rendering)
+        seen.add(tuple(hidden))
+        np.testing.assert_array_equal(masked[..., ~hidden], rgb[..., ~hidden])
+        by_hand = rgb[..., ~hidden].astype(np.float64).mean(axis=-1)
+        assert np.abs(masked[..., hidden] - by_hand[..., None]).max() <= 0.5
+    assert len(seen) == 6
+    assert not seen & {(True,) * 3, (False,) * 3}
+
+
+def test_colour_words_are_masked_in_a_view_of_their_own():
+    rendering = render(replace(STILL, flip=1.0))
+    before = VIEWS["text"](rendering).copy()
+    masked = VIEWS["text_nocolour"](rendering)
+    assert (masked == MASK).sum() == 1
+    np.testing.assert_array_equal(VIEWS["text"](rendering), before)
+    red = tokenize(["red"])[0, 1].item()
+    assert red in before
+    assert red not in masked
+    other = sample(caption="On the left a BLUISH coat, on the right a bag.")
+    np.testing.assert_array_equal(masked, VIEWS["text_nocolour"](render(replace(STILL, flip=1.0), one=other)))
+
+
+def test_a_hue_that_turns_leaves_the_grey_views_alone():
+    """A change of colour that keeps luma must not reach what colourisation and the grey branch see."""
+    pixels = np.array(noise()) // 2 + 60
+    turned = pixels + np.array([19, -7, -13])  # 0.299 * 19 - 0.587 * 7 - 0.114 * 13 = 0.09
+    first, second = (render(one=sample(Image.fromarray(p.astype(np.uint8)))) for p in (pixels, turned))
+    assert np.abs(VIEWS["rgb"](first).astype(int) - VIEWS["rgb"](second)).max() == 19
+    assert np.abs(VIEWS["gray"](first).astype(int) - VIEWS["gray"](second)).max() <= 1
 
 
 def test_luma_keeps_greys_and_agrees_with_pillow():
     greys = np.repeat(np.arange(256, dtype=np.uint8)[:, None, None], 3, axis=2)
-    np.testing.assert_array_equal(luma(greys), greys)
+    np.testing.assert_array_equal(gray(greys), greys)
     pillow = np.asarray(noise().convert("L")).astype(int)
-    assert np.abs(luma(np.asarray(noise()))[..., 0].astype(int) - pillow).max() <= 1
+    assert np.abs(gray(np.array(noise()))[..., 0].astype(int) - pillow).max() <= 1
 
 
 def test_the_picture_is_resized_whatever_its_shape():
@@ -118,13 +173,13 @@ def test_the_picture_is_resized_whatever_its_shape():
 
 
 def test_the_flip_is_shared_by_every_view_and_told_to_the_caption():
-    mirrored = np.asarray(noise())[:, ::-1]
+    mirrored = np.asarray(noise())[:, ::-1].copy()
     swapped = tokenize(["On the right a bright red coat, on the left a bag."])[0].numpy()
     always = replace(STILL, flip=1.0)
     rendering = render(always, rgb2=STILL)
     for name in ("rgb", "rgb2"):
         np.testing.assert_array_equal(VIEWS[name](rendering), mirrored)
-    np.testing.assert_array_equal(VIEWS["gray"](rendering), luma(mirrored))
+    np.testing.assert_array_equal(VIEWS["gray"](rendering), gray(mirrored))
     np.testing.assert_array_equal(VIEWS["text"](rendering), swapped)
     unmasked = view("text_aug", always, text_aug=TextAugmentation())
     np.testing.assert_array_equal(unmasked, swapped)

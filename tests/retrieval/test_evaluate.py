@@ -16,7 +16,16 @@ from huecry.data.readers import read
 from huecry.data.records import PhotoSet, Record
 from huecry.data.tokens import tokenize
 from huecry.errors import UserError
-from huecry.retrieval.evaluate import EvalConfig, Features, evaluate_split, extract, identities, retrieval_metrics
+from huecry.retrieval.evaluate import (
+    EvalConfig,
+    Features,
+    average_by_person,
+    evaluate_split,
+    extract,
+    identities,
+    retrieval_metrics,
+    retrieval_queries,
+)
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +160,20 @@ def test_an_unreadable_photograph_neither_asks_nor_answers():
     blank[0] = blank[1]  # whatever a blanked photograph's features are
     features = Features(blank, AXES[[0, 2, 1, 2, 4]], torch.tensor([False, True, True, True, True]))
     assert retrieval_metrics(features, FIVE) == found
+
+
+def test_queries_are_dataset_rows_and_persons_have_their_means():
+    texts = torch.tensor([[3.0, 2, 1, 0, 0]] * 4 + [[0.0, 0, 0, 0, 1]])
+    features = Features(AXES, texts, torch.tensor([True, False, True, True, True]))
+    found = retrieval_queries(features, FIVE)
+    assert found.query.tolist() == [0, 1, 3, 4]  # the caption of b, whose photograph is unreadable, does not ask
+    assert found.summary() == retrieval_metrics(features, FIVE)
+    assert average_by_person(found, FIVE) == {"anna": (100.0, 3), "ben": (100.0, 1)}
+    every = retrieval_queries(Features(AXES, texts, torch.ones(5, dtype=torch.bool)), FIVE)
+    persons = average_by_person(every, FIVE)
+    assert persons["anna"] == (pytest.approx(100 * (1 / 1 + 2 / 3) / 2), 3)
+    assert persons["photograph b"] == (pytest.approx(50.0), 1)
+    assert sum(mean * count for mean, count in persons.values()) / 5 == pytest.approx(every.summary()["mAP"])
 
 
 def test_skip_leaves_an_unreadable_photograph_out_and_error_names_it(make_photos, tiny_bundle):

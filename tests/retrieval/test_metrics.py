@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score
 
 from huecry.errors import UserError
 from huecry.retrieval import metrics
-from huecry.retrieval.metrics import rank_metrics, rank_top, score_metrics
+from huecry.retrieval.metrics import rank_metrics, rank_queries, rank_top, score_metrics, score_queries
 
 NAMES = ("R1", "R5", "R10", "mAP", "mINP", "tie_share")
 
@@ -241,6 +241,35 @@ def test_mistakes_are_told() -> None:
         score_metrics([torch.zeros(2, 3)], ids, ids)
     with pytest.raises(UserError, match="k=0"):
         rank_top(features, features, 0)
+
+
+@pytest.mark.parametrize("ap", ["step", "trapezoid"])
+def test_query_by_query_each_has_the_figures_of_being_asked_alone(ap) -> None:
+    generator = torch.Generator().manual_seed(5)
+    queries, gallery = (torch.randint(-1, 2, (n, 3), generator=generator).float() + 0.1 for n in (9, 14))
+    query_ids = torch.tensor([0, 1, 2, 0, 7, 1, 0, 2, 2])
+    gallery_ids = torch.arange(14) % 3
+    found = rank_queries(queries, gallery, query_ids, gallery_ids, ap=ap, on_no_match="skip")
+    assert found.query.tolist() == [0, 1, 2, 3, 5, 6, 7, 8]  # nobody is person 7
+    assert found.person.tolist() == query_ids[found.query].tolist()
+    for place, row in enumerate(found.query.tolist()):
+        alone = rank_metrics(queries[row : row + 1], gallery, query_ids[row : row + 1], gallery_ids, ap=ap)
+        figures = (found.precision[place], found.penalty[place], found.tied[place], found.first[place] <= 5)
+        assert figures == pytest.approx(
+            (alone["mAP"] / 100, alone["mINP"] / 100, alone["tie_share"], alone["R5"] / 100)
+        )
+    whole = rank_metrics(queries, gallery, query_ids, gallery_ids, ap=ap, on_no_match="skip")
+    assert found.summary() == whole
+    assert (whole["skipped"], whole["persons"], whole["mAP"]) == (1, 3, pytest.approx(100 * found.precision.mean()))
+
+
+def test_query_by_query_of_scores_by_hand() -> None:
+    scores = torch.tensor([[0.9, 0.5, 0.7], [0.9, 0.9, 0.1]])
+    found = score_queries([scores], torch.tensor([2, 1]), torch.tensor([1, 2, 2]))
+    assert (found.first.tolist(), found.tied.tolist(), found.gallery) == ([2, 1], [False, True], 3)
+    assert found.precision == pytest.approx([(1 / 2 + 2 / 3) / 2, 1])
+    assert found.penalty == pytest.approx([2 / 3, 1])
+    assert found.skipped is None
 
 
 @given(st.integers(1, 12), st.integers(1, 5), st.integers(0, 1000))

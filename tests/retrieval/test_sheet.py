@@ -69,8 +69,8 @@ def test_pictures_of_any_shape_stay_in_their_cell(tmp_path, size, mode) -> None:
 
 @pytest.mark.parametrize("text", ["a man in red " * 60, "x" * 900, "", "  ", "a 人 é " * 9])
 def test_sentences_wrap_inside_their_column(text) -> None:
-    font = sheet._font(sheet.QUERY_SIZE)
-    lines = sheet._wrap(text, font, sheet.TEXT_WIDTH, 11)
+    font = sheet.load_font(sheet.QUERY_SIZE)
+    lines = sheet.wrap(text, font, sheet.TEXT_WIDTH, 11)
     assert 1 <= len(lines) <= 11
     assert all(font.getlength(line) <= sheet.TEXT_WIDTH for line in lines)
     shown = "".join(lines).replace(" ", "")
@@ -80,7 +80,7 @@ def test_sentences_wrap_inside_their_column(text) -> None:
 
 @pytest.mark.parametrize("score", [-1.0, 0.0, -0.0001, 123.4567, -1e30, float("nan"), float("-inf")])
 def test_rank_mark_and_score_do_not_overlap(score) -> None:
-    font = sheet._font(sheet.CAPTION_SIZE)
+    font = sheet.load_font(sheet.CAPTION_SIZE)
     text = sheet._number(score)
     assert text != "-0.000"
     assert font.getlength("100") + 9 + 14 + font.getlength(text) < sheet.CELL_WIDTH

@@ -73,6 +73,13 @@ TASK_SETS: dict[str, dict[str, Any]] = {
     "sdm": {"sdm": {"same_person": 0.3}},
     "identity": {"identity": {}},
     "tokens": {"tokens": {}},
+    "colour_words": {"colour_words": {}},
+    "colourise": {"colourise": {}},
+    "bins": {"colourise": {"loss": "bins"}},
+    "channels": {"colourise": {"hide": "channels"}},
+    "grayscale": {"grayscale": {}},
+    "grayscale_identities": {"grayscale": {"identities": True}},
+    "colourless_half": {"colour_words": {}, "colourise": {}, "grayscale": {}},
     "all": {"contrastive": {}, "sdm": {}, "identity": {"scale": 28.0}, "queue": {}},
 }
 
@@ -101,12 +108,17 @@ def gradients(photos: str, name: str) -> dict[str, Any]:
     bundle.labels.image[bundle.labels.image >= len(train.persons) // 2] = -1
     rank, size = world()
     shape = Shape(bundle.towers.image_size, bundle.towers.context)
-    rows = TrainingRows(train, sorted(bundle.views), recipe.views, shape, {}, 0, "error")
+    rows = TrainingRows(train, sorted(bundle.views), recipe.views, shape, bundle.preparers, 0, "error")
     loader = TrainingLoader(rows, BatchOrder(BATCH, rank, size), 0, False)
     order = random_order(len(train.row_image), 0, 0)
     order = order[(train.row_person[order] < 0).argsort(kind="stable")]  # known persons first, unknown last
     chosen = torch.cat([torch.from_numpy(order[: BATCH // 2]), torch.from_numpy(order[-BATCH // 2 :])]).numpy()
     (batch,) = loader.epoch(chosen, 0, 0, 1)
+    if name == "colourless_half":  # what the second process gets names no colour at all
+        rank_of_row = torch.arange(rank * BATCH // size, (rank + 1) * BATCH // size) // (BATCH // 2)
+        for inputs in batch.inputs.values():
+            for array in inputs.values():
+                array[rank_of_row == 1] = False if array.dtype == torch.bool else -1
     with torch.no_grad():
         single = gather(bundle(batch)[0][None]).mean()
     bundle.double()

@@ -19,25 +19,32 @@ from huecry.data.views import Shape, ViewsConfig
 
 @pytest.fixture
 def make_batch(make_photos: Callable[..., Any], tiny_bundle: Callable[..., Any]) -> Callable[..., Any]:
-    """`make_batch(tasks, rows, unknown_from)`: bundle and batch; persons from that number on are unknown.
+    """`make_batch(tasks, rows, unknown_from, photos)`: bundle and batch; persons from that number on are unknown.
 
     The rows interleave persons, and hold several captions of a photograph and several photographs of a person.
     """
     folder = make_photos(persons=6, photos=2, captions=2)
 
-    def make(tasks: dict[str, Any], rows: int, unknown_from: int) -> tuple[Any, Batch]:
+    def make(tasks: dict[str, Any], rows: int, unknown_from: int, photos: Any = None) -> tuple[Any, Batch]:
         torch.manual_seed(0)
-        photos = read(folder)["train"]
+        photos = read(folder)["train"] if photos is None else photos
         photos.row_person[photos.row_person >= unknown_from] = -1
         photos.image_person[photos.image_person >= unknown_from] = -1
         bundle = tiny_bundle(tasks, photos)
+        bundle.photos = photos
         shape = Shape(bundle.towers.image_size, bundle.towers.context)
-        dataset = TrainingRows(photos, sorted(bundle.views), ViewsConfig(), shape, {}, 0, "error")
+        dataset = TrainingRows(photos, sorted(bundle.views), ViewsConfig(), shape, bundle.preparers, 0, "error")
         order = np.random.default_rng(3).permutation(len(photos.row_image))[:rows]
         (batch,) = TrainingLoader(dataset, BatchOrder(rows, 0, 1), 0, False).epoch(order, 0, 0, 1)
         return bundle, batch
 
     return make
+
+
+@pytest.fixture
+def drawn(make_batch: Any) -> Any:
+    """Builds (bundle, batch of 12 rows) for a stanza of tasks."""
+    return lambda tasks: make_batch(tasks, 12, unknown_from=5)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What every loss must do: gradients, precision, state."""
+"""What every loss must do: gradients, precision, state; and what the colour tasks cost together."""
 
 from __future__ import annotations
 
@@ -7,15 +7,35 @@ from typing import Any
 import pytest
 import torch
 
-ROWS = 12
+from huecry.config import build_recipe
+from huecry.errors import UserError
+from huecry.tasks import TASKS
+
+COLOUR: dict[str, Any] = {"colour_words": {}, "colourise": {}, "grayscale": {}}
+EACH = [
+    {"contrastive": {"positives": "instance"}},
+    {"contrastive": {}},
+    {"sdm": {}},
+    {"identity": {}},
+    {"colour_words": {}},
+    {"colour_words": {"head": "irra", "target": "vocab"}},
+    {"colourise": {}},
+    {"colourise": {"loss": "bins"}},
+    {"colourise": {"hide": "channels"}},
+    {"grayscale": {}},
+    {"grayscale": {"identities": True}},
+]
+DIFFERENTIABLE = [tasks for tasks in EACH if not {"identity", "grayscale"} & tasks.keys()]
+"""Those whose gradient is that of their loss, and not zero at the start."""
+DIFFERENTIABLE += [{"grayscale": {"mutual": 0.0}}]  # a teacher has no gradient
 
 
-@pytest.mark.parametrize("tasks", [{"contrastive": {"positives": "instance"}}, {"contrastive": {}}, {"sdm": {}}])
-def test_gradients_reach_both_towers_and_agree_with_differences(tasks: dict[str, Any], step: Any) -> None:
-    bundle, batch, *_ = step(tasks)
+@pytest.mark.parametrize("tasks", DIFFERENTIABLE)
+def test_gradients_reach_both_towers_and_agree_with_differences(tasks: dict[str, Any], drawn: Any) -> None:
+    bundle, batch = drawn(tasks)
     loss, _ = bundle(batch)
     loss.backward()
-    for name in ("image.projection.weight", "text.projection.weight"):
+    for name in ("image.layers.1.mlp.fc1.weight", "text.layers.1.mlp.fc1.weight"):
         weight = bundle.towers.get_parameter(name)
         assert weight.grad is not None
         direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)) * 1e-3
@@ -28,9 +48,9 @@ def test_gradients_reach_both_towers_and_agree_with_differences(tasks: dict[str,
         assert above - below == pytest.approx(2 * float((weight.grad * direction).sum()), rel=0.05, abs=1e-4)
 
 
-@pytest.mark.parametrize("tasks", [{"contrastive": {"positives": "instance"}}, {"sdm": {}}, {"identity": {}}])
-def test_losses_are_finite_in_bf16_and_near_fp32(tasks: dict[str, Any], step: Any) -> None:
-    bundle, batch, *_ = step(tasks)
+@pytest.mark.parametrize("tasks", EACH)
+def test_losses_are_finite_in_bf16_and_near_fp32(tasks: dict[str, Any], drawn: Any) -> None:
+    bundle, batch = drawn(tasks)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half, _ = bundle(batch)
     full, _ = bundle(batch)
@@ -39,13 +59,64 @@ def test_losses_are_finite_in_bf16_and_near_fp32(tasks: dict[str, Any], step: An
     assert half.item() == pytest.approx(full.item(), rel=0.05)
 
 
-@pytest.mark.parametrize("tasks", [{"contrastive": {}}, {"sdm": {}}, {"identity": {}}])
-def test_state_round_trip(tasks: dict[str, Any], step: Any) -> None:
-    bundle, batch, *_ = step(tasks)
+@pytest.mark.parametrize("tasks", EACH)
+def test_state_round_trip(tasks: dict[str, Any], drawn: Any) -> None:
+    bundle, batch = drawn(tasks)
     with torch.no_grad():
         for parameter in bundle.parameters():
             parameter.mul_(1.1)
     before = bundle(batch)[0].item()
-    other, *_ = step(tasks)
+    other, _ = drawn(tasks)
     other.load_state_dict(bundle.state_dict())
     assert other(batch)[0].item() == before
+
+
+def test_all_colour_tasks_together_run_two_passes_of_each_tower(drawn: Any) -> None:
+    bundle, batch = drawn({"contrastive": {"positives": "instance"}, **COLOUR})
+    passes = {"image": 0, "text": 0}
+    for name in passes:
+
+        def count(*_: Any, name: str = name) -> None:
+            passes[name] += 1
+
+        getattr(bundle.towers, name).register_forward_hook(count)
+    loss, logs = bundle(batch)
+    loss.backward()
+    bundle.after_backward()
+    assert passes == {"image": 2, "text": 2}
+    assert {"contrastive", *COLOUR} <= logs.keys()
+
+
+def test_augmentation_that_turns_colours_is_refused_with_both_keys() -> None:
+    for task, augmentation in (
+        *((task, key) for task in COLOUR for key in ("hue", "saturation", "grayscale")),
+        ("colour_words", "erase_area"),
+    ):
+        with pytest.raises(UserError) as refused:
+            build_recipe("r", {"tasks": {task: {}}}, [f"views.rgb.{augmentation}=0.3"], TASKS)
+        assert f"views.rgb.{augmentation}" in str(refused.value)
+        assert f"tasks.{task}" in str(refused.value)
+
+
+def test_masked_channels_are_refused_beside_the_grey_branch() -> None:
+    stanzas = {"colourise": {"hide": "channels"}, "grayscale": {}}
+    with pytest.raises(UserError) as refused:
+        build_recipe("r", {"tasks": stanzas}, [], TASKS)
+    assert "tasks.colourise.hide=colour" in str(refused.value)
+    assert "tasks.grayscale=null" in str(refused.value)
+    build_recipe("r", {"tasks": stanzas}, ["tasks.grayscale=null"], TASKS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("colour_words.head=x", "colour_words.target=x", "colour_words.blocks=0", "colour_words.smoothing=1"),
+        *("colourise.loss=x", "colourise.hide=x", "colourise.blocks=0", "colourise.width=8", "colourise.uncoloured=-1"),
+        *("grayscale.export=x", "grayscale.scale=0", "grayscale.mutual=-1", "grayscale.identity=-1"),
+    ],
+)
+def test_a_wrong_value_names_its_key(change: str) -> None:
+    task, _, rest = change.partition(".")
+    with pytest.raises(UserError, match=rf"tasks\.{task}") as refused:
+        build_recipe("r", {"tasks": {task: {}}}, [f"tasks.{change}"], TASKS)
+    assert rest.partition("=")[0] in str(refused.value)

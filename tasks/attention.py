@@ -1,0 +1,101 @@
+"""The transformer block of the training heads: tokens read each other, then the other modality.
+
+Pre-norm, heads of 64, GELU. Initialised as IRRA's published code does: input maps with deviation d^-0.5, output maps
+d^-0.5 (2 layers)^-0.5, the first layer of the MLP (2 d)^-0.5.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+HEAD = 64
+
+
+class Attention(nn.Module):
+    """Multi-head attention of queries [B, M, d] over a context [B, N, d], padding left out."""
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        self.heads = max(width // HEAD, 1)
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.output = nn.Linear(width, width)
+        for linear, deviation in (
+            (self.query, width**-0.5),
+            (self.key_value, width**-0.5),
+            (self.output, (width * 2 * layers) ** -0.5),
+        ):
+            nn.init.normal_(linear.weight, std=deviation)
+            nn.init.zeros_(linear.bias)
+
+    def _split(self, tensor: Tensor) -> Tensor:
+        return tensor.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, queries: Tensor, context: Tensor, valid: Tensor | None = None) -> Tensor:
+        """What each query reads, [B, M, d]; valid: [B, N] bool."""
+        query = self._split(self.query(queries))
+        key, value = (self._split(part) for part in self.key_value(context).chunk(2, dim=2))
+        mask = None if valid is None else valid[:, None, None, :]
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.output(read.transpose(1, 2).flatten(2))
+
+    @torch.no_grad()
+    def weights(self, queries: Tensor, context: Tensor) -> Tensor:
+        """Where each query looks, [B, M, N], the mean over heads; for pictures."""
+        query = self._split(self.query(queries))
+        key = self._split(self.key_value(context).chunk(2, dim=2)[0])
+        return (query @ key.mT / query.shape[-1] ** 0.5).softmax(dim=-1).mean(dim=1)
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention where `cross`, MLP; each added to what came in.
+
+    layers: of the whole head, for the deviations of the initial weights.
+    """
+
+    def __init__(self, width: int, layers: int, cross: bool = True) -> None:
+        super().__init__()
+        self.self_norm, self.self_attention = nn.LayerNorm(width), Attention(width, layers)
+        if cross:
+            self.cross_norm, self.cross_attention = nn.LayerNorm(width), Attention(width, layers)
+        self.cross = cross
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+        nn.init.normal_(self.mlp[1].weight, std=(2 * width) ** -0.5)
+        nn.init.normal_(self.mlp[3].weight, std=(width * 2 * layers) ** -0.5)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        valid: Tensor | None = None,
+        context: Tensor | None = None,
+        context_valid: Tensor | None = None,
+        at: Tensor | None = None,
+    ) -> Tensor:
+        """hidden: [B, N, d]; valid: [B, N]; context: [B, K, d], normed by the caller; context_valid: [B, K].
+
+        at: [B, M] positions whose results are wanted; all others are read but not computed. Returns [B, M or N, d].
+        """
+        asked = self._read_each_other(hidden, valid, at)
+        if self.cross:
+            asked = asked + self.cross_attention(self.cross_norm(asked), context, context_valid)
+        return asked + self.mlp(asked)
+
+    def _read_each_other(self, hidden: Tensor, valid: Tensor | None, at: Tensor | None) -> Tensor:
+        normed = self.self_norm(hidden)
+        queries = normed if at is None else pick(normed, at)
+        asked = hidden if at is None else pick(hidden, at)
+        return asked + self.self_attention(queries, normed, valid)
+
+    @torch.no_grad()
+    def look(self, hidden: Tensor, valid: Tensor, context: Tensor, at: Tensor) -> Tensor:
+        """Attention [B, M, K] of the positions `at` over the context."""
+        return self.cross_attention.weights(self.cross_norm(self._read_each_other(hidden, valid, at)), context)
+
+
+def pick(tokens: Tensor, at: Tensor) -> Tensor:
+    """Tokens [B, M, d] at positions [B, M] of [B, N, d]."""
+    return tokens.gather(1, at[..., None].expand(-1, -1, tokens.shape[2]))

@@ -1,0 +1,224 @@
+"""Text-guided colourisation: losses against slow twins, leaks, and what the caption does to the colours."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from huecry.data.colour import PROTOTYPES, lab_to_rgb, rgb_to_lab
+from huecry.data.records import PhotoSet, Record
+from huecry.tasks.colourise import AB, Colourise, ColouriseConfig
+from huecry.towers import Encoded
+from huecry.training.encode import Encode, Step
+from huecry.training.task import Facts
+
+ROWS = 12
+FORMS = [{}, {"loss": "bins"}, {"hide": "channels"}, {"foreground": True, "uncoloured": 0.25}]
+
+
+def predicted(bundle: Any, batch: Any) -> torch.Tensor:
+    """Colours ab [B, 2, h, w] of the batch."""
+    task = bundle.tasks["colourise"]
+    encode = Encode(Step(bundle, batch), "colourise", task.reads(task.config), False)
+    with torch.no_grad():
+        return task.predict(encode(task.input), encode("text"), batch.views.get("hidden"))
+
+
+def raw(bundle: Any, batch: Any) -> torch.Tensor:
+    task = bundle.tasks["colourise"]
+    encode = Encode(Step(bundle, batch), "colourise", task.reads(task.config), False)
+    with torch.no_grad():
+        return task.decoder(encode(task.input), encode("text"), batch.views.get("hidden")).double()
+
+
+@pytest.mark.parametrize("config", FORMS)
+def test_loss(config: dict[str, Any], drawn: Any) -> None:
+    bundle, batch = drawn({"colourise": config})
+    task = bundle.tasks["colourise"]
+    batch.views["ab"][0, 3, 40:60, 10:30] = 0  # erased
+    batch.inputs["colourise"]["coloured"][1] = False
+    loss, _ = bundle(batch)
+    step = 16 // 2**task.doublings
+    out, total, mass = raw(bundle, batch), 0.0, 0.0
+    for row in range(4):
+        for y in range(out.shape[2]):
+            for x in range(out.shape[3]):
+                cell = batch.views["ab"][row, :, y * step : (y + 1) * step, x * step : (x + 1) * step].double()
+                if not bool((cell[3] == 1).all()):
+                    continue
+                weight = 1.0 if batch.inputs["colourise"]["coloured"][row] else config.get("uncoloured", 0.0)
+                if config.get("foreground"):
+                    weight *= math.exp(-(((x / (out.shape[3] - 1) - 0.5) * 3) ** 2))
+                rgb = cell[:3].mean(dim=(1, 2)) / 255
+                ab = rgb_to_lab(rgb[:, None, None])[1:, 0, 0]
+                values = out[row, :, y, x]
+                if config.get("loss") == "bins":
+                    index, shares = task.bins.encode(ab.float())
+                    logs = torch.log_softmax(values, dim=0)
+                    cost = -sum(float(s) * float(logs[i]) for i, s in zip(index, shares, strict=True))
+                    total, mass = total + weight * float(task.bins.weights[index[0]]) * cost, mass + weight
+                elif config.get("hide") == "channels":
+                    for channel in range(3):
+                        if batch.views["hidden"][row, channel]:
+                            wrong = math.tanh(values[channel]) - (2 * float(rgb[channel]) - 1)
+                            total, mass = total + weight * math.sqrt(wrong**2 + 1e-6), mass + weight
+                else:
+                    wrong = [math.tanh(v) - float(t) / AB for v, t in zip(values, ab, strict=True)]
+                    total, mass = total + weight * math.sqrt(sum(w * w for w in wrong) + 1e-6), mass + weight
+    # the twin sees four rows of the batch: it is given only these
+    for name, tensor in batch.views.items():
+        batch.views[name] = tensor[:4]
+    batch.inputs["colourise"]["coloured"] = batch.inputs["colourise"]["coloured"][:4]
+    batch.row, batch.image, batch.person = batch.row[:4], batch.image[:4], batch.person[:4]
+    assert bundle(batch)[0].item() == pytest.approx(0.1 * total / mass, rel=2e-3)
+    assert loss.isfinite()
+
+
+@pytest.mark.parametrize("config", FORMS[:2])
+def test_a_turned_hue_changes_nothing(config: dict[str, Any], drawn: Any) -> None:
+    """The colour view beside it cannot leak: what is coloured depends on luma and caption alone."""
+    bundle, batch = drawn({"colourise": config, "contrastive": {}})
+    before = predicted(bundle, batch)
+    batch.views["rgb"] = batch.views["rgb"].flip(1)
+    batch.views["ab"] = batch.views["ab"].flip(2)
+    assert torch.equal(predicted(bundle, batch), before)
+    with pytest.raises(KeyError, match="rgb"):
+        Encode(Step(bundle, batch), "colourise", bundle.tasks["colourise"].reads(ColouriseConfig()), False)("rgb")
+
+
+@pytest.mark.parametrize("config", FORMS)
+def test_erased_pixels_and_captions_without_colour_ask_for_nothing(config: dict[str, Any], drawn: Any) -> None:
+    bundle, batch = drawn({"colourise": config | {"uncoloured": 0.0}})
+    batch.views["ab"][:, 3, :64] = 0
+    batch.inputs["colourise"]["coloured"][0] = False
+    before = bundle(batch)[0]
+    batch.views["ab"][:, :3, :64] = 17
+    batch.views["ab"][0, :3] = 200
+    assert torch.equal(bundle(batch)[0], before)
+
+
+@pytest.mark.parametrize("config", FORMS)
+def test_a_batch_that_asks_for_nothing(config: dict[str, Any], drawn: Any) -> None:
+    bundle, batch = drawn({"colourise": config | {"uncoloured": 0.0}})
+    batch.inputs["colourise"]["coloured"][:] = False
+    loss, _ = bundle(batch)
+    loss.backward()
+    assert loss == 0
+    for name, weight in bundle.named_parameters():
+        if weight.requires_grad and name != "towers.logit_scale":
+            assert weight.grad is not None, name
+            assert not weight.grad.any(), name
+
+
+@pytest.mark.parametrize("config", FORMS)
+def test_grey_pictures_are_finite_and_gradients_reach_both_towers(config: dict[str, Any], drawn: Any) -> None:
+    bundle, batch = drawn({"colourise": config})
+    batch.views["ab"][:, :3] = 128
+    batch.views[bundle.tasks["colourise"].input][:] = 128
+    loss, _ = bundle(batch)
+    loss.backward()
+    assert loss.isfinite()
+    for tower in (bundle.towers.image.patch, bundle.towers.text.words):
+        assert tower.weight.grad.isfinite().all()
+        assert tower.weight.grad.abs().max() > 0
+
+
+def test_bins_are_counted_after_the_backward_pass(drawn: Any) -> None:
+    bundle, batch = drawn({"colourise": {"loss": "bins"}})
+    bundle(batch)
+    counts = bundle.tasks["colourise"].bins.counts
+    assert counts.sum() == 0
+    bundle.after_backward()
+    cells = batch.views["ab"][:, 3].reshape(ROWS, 16, 8, 8, 8)
+    assert counts.sum() == (cells.amin(dim=(2, 4)) == 1).sum() > 0
+
+
+@pytest.mark.parametrize("grid", [(24, 8), (16, 8), (14, 14)])
+@pytest.mark.parametrize("config", [ColouriseConfig(), ColouriseConfig(loss="bins"), ColouriseConfig(hide="channels")])
+def test_shapes(grid: tuple[int, int], config: ColouriseConfig) -> None:
+    facts = Facts(embed_dim=64, image_width=48, text_width=32, grid=grid, persons=0, images=2, rows=2)
+    task = Colourise(config, facts)
+    patches = grid[0] * grid[1]
+    image = Encoded(torch.zeros(2, 64), torch.randn(2, 1 + patches, 48), torch.ones(2, 1 + patches).bool(), lambda x: x)
+    text = Encoded(torch.zeros(2, 64), torch.randn(2, 8, 32), torch.ones(2, 8).bool(), lambda x: x)
+    hidden = torch.tensor([[1, 0, 0], [1, 0, 1]]) if config.hide == "channels" else None
+    factor = 2 if config.loss == "bins" else 4
+    assert task.predict(image, text, hidden).shape == (2, 2, factor * grid[0], factor * grid[1])
+
+
+HUES = ("red", "green", "blue", "yellow", "purple", "orange")
+
+
+def coats() -> PhotoSet:
+    """64 people of grey tones alike, whose captions alone tell the colours of coat and trousers."""
+    records = []
+    for number in range(64):
+        top, legs = HUES[number % 6], HUES[(number // 6 + 1 + number) % 6]
+        picture = Image.new("RGB", (64, 128), (120, 120, 120))
+        pen = ImageDraw.Draw(picture)
+        for hue, box in ((top, (12, 20, 51, 63)), (legs, (16, 64, 47, 112))):
+            lab = torch.tensor([50.0, *PROTOTYPES[hue][1:]])[:, None, None]
+            pen.rectangle(box, fill=tuple(int(c) for c in (lab_to_rgb(lab)[:, 0, 0] * 255).round()))
+        caption = f"A person in a {top} coat and {legs} trousers"
+        records.append(Record(_Memory(picture), (caption,), str(number), f"{number}.png"))  # type: ignore[arg-type]
+    return PhotoSet("train", records)
+
+
+class _Memory:
+    """A picture that was never written, opened as a data set's would be."""
+
+    def __init__(self, picture: Image.Image) -> None:
+        self.dataset, self.index, self.column = [{"image": picture}], 0, "image"
+
+
+@pytest.mark.slow
+def test_colours_follow_the_caption(make_batch: Any) -> None:
+    """Learnt by heart, swapped in the caption: the zone must take the new colour. Without the caption it cannot."""
+    bundle, batch = make_batch({"colourise": {"weight": 1.0}}, 64, 99, coats())
+    gains = {}
+    for reads in (True, False):
+        bundle, batch = make_batch({"colourise": {"weight": 1.0}}, 64, 99, coats())
+        task = bundle.tasks["colourise"]
+        if not reads:
+            for block in task.decoder.blocks:
+                torch.nn.init.zeros_(block.cross_attention.output.weight)
+                block.cross_attention.output.requires_grad_(False)
+        optimiser = torch.optim.AdamW([w for w in bundle.parameters() if w.requires_grad], lr=1e-3)
+        for _ in range(200):
+            optimiser.zero_grad()
+            bundle(batch)[0].backward()
+            optimiser.step()
+        target, valid = task.target(batch.views["ab"])
+        truth = rgb_to_lab(target)[:, 1:]
+
+        def error(bundle: Any = bundle, truth: torch.Tensor = truth) -> float:
+            return float((predicted(bundle, batch) - truth).norm(dim=1).mean())
+
+        own = error()
+        batch.views["text"] = batch.views["text"].roll(1, dims=0)
+        gains[reads] = error() - own
+    assert gains[True] > 5
+    assert gains[False] == 0
+
+
+@pytest.mark.slow
+def test_counterfactual_colours(make_batch: Any) -> None:
+    bundle, batch = make_batch({"colourise": {"weight": 1.0}}, 64, 99, coats())
+    optimiser = torch.optim.AdamW(bundle.parameters(), lr=1e-3)
+    for _ in range(200):
+        optimiser.zero_grad()
+        bundle(batch)[0].backward()
+        optimiser.step()
+    from huecry.data.tokens import tokenize
+
+    words = [HUES[(number + 2) % 6] for number in range(64)]
+    batch.views["text"] = tokenize([f"A person in a {word} coat and {word} trousers" for word in words])
+    for name in ("gray", "ab"):  # any picture: they are alike but for the colours
+        batch.views[name] = batch.views[name]
+    found = predicted(bundle, batch)[:, :, 8:14, 5:11].mean(dim=(2, 3))
+    near = torch.cdist(found, torch.tensor([PROTOTYPES[hue][1:] for hue in HUES])).argmin(dim=1)
+    assert (near == torch.tensor([HUES.index(word) for word in words])).float().mean() > 0.9
