@@ -2,9 +2,9 @@
 
     python benchmarks/colour_cost.py [--rounds 9] [--json benchmarks/results/colour_cost.json]
 
-ViT-B/16 with random weights at 384x128, batch 8, and `tiny` at batch 128; fp32 on a CPU (bf16 on a GPU), AdamW, the same
-photographs of the embedded people. A step is forward, backward, update. Every round takes each row once, and its ratio
-to the contrastive step is taken within the round.
+ViT-B/16 with random weights at 384x128, batch 8, and `tiny` at batch 128; fp32 on a CPU (bf16 on a GPU), AdamW,
+the same photographs of the embedded people. A step is forward, backward, update. Every round takes each row once, and
+its ratio to the contrastive step is taken within the round.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ class Grid:
 
 
 def ablate(
-    config: str = "pretrain/colour",
+    config: str = "pretrain/people",
     *overrides: str,
     finetune: str = "finetune/people",
     out: str,
@@ -289,7 +289,8 @@ def _run_row(grid: Grid, missing: Sequence[Run], main: bool) -> None:
             print(f"\n[{sum(there)} of {len(there)} results are there] {run}", flush=True)
         folder = grid.folder(run)
         fresh, start = not (folder / "config.yaml").exists(), time.monotonic()
-        results = (run_finetune if run.labelled else run_pretrain)(*grid.arguments(run)) or {}
+        arguments = grid.arguments(run)
+        results = (run_finetune(*arguments) if run.labelled else run_pretrain(*arguments, probe=False)) or {}
         seconds = time.monotonic() - start if fresh else None  # how long an interrupted run took before is not known
         if run in missing:
             result = {

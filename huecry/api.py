@@ -46,7 +46,9 @@ def evaluate(model: str, data: str, *overrides: str, split: str = "test", json: 
         raise UserError(f"--split {split}: {data} has {', '.join(splits)}")
     print("\n".join(describe(recipe.data.source, {split: splits[split]})))
     towers = load_towers(recipe.model, recipe.run.seed)
-    bundle = Bundle(towers, {}, LabelTable(splits[split], recipe.data.labels), load_branches(model)).to(PartialState().device)
+    bundle = Bundle(towers, {}, LabelTable(splits[split], recipe.data.labels), load_branches(model)).to(
+        PartialState().device
+    )
     metrics = evaluate_split(
         bundle,
         towers,
@@ -82,7 +84,7 @@ def probe(model: str, data: str, *overrides: str, out: str, split: str = "val") 
 
 
 def ablate(
-    config: str = "pretrain/colour",
+    config: str = "pretrain/people",
     *overrides: str,
     finetune: str = "finetune/people",
     out: str,

@@ -32,9 +32,9 @@ def build_parser() -> argparse.ArgumentParser:
     ablate = commands.add_parser("ablate", help="what does each pretraining task add? the on/off grid over seeds")
     ablate.add_argument(
         "--config",
-        default="pretrain/colour",
+        default="pretrain/people",
         metavar="NAME|PATH",
-        help="its tasks are the grid (default pretrain/colour)",
+        help="its tasks are the grid (default pretrain/people)",
     )
     ablate.add_argument(
         "--finetune", default="finetune/people", metavar="NAME|PATH", help="the same for all (default finetune/people)"

@@ -2,7 +2,8 @@
 
 Three measures: how near the colours come; by how much they get worse under somebody else's caption; and whether one
 swapped colour word changes the colour of that garment. A garment is looked for in a zone of the picture, by height,
-in the middle 60 % of the width.
+in the middle 60 % of the width; of these cells the quarter counts that the swap changed most, since much of a zone is
+background, which the caption says nothing of.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ NEW_HUES = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown
 """What a colour word is swapped for: the chromatic ones among the eleven basic colour terms (Berlin and Kay, 1969)."""
 SHOWN = 20.0
 """Delta-E 76 by which sRGB may cut a new colour short at the garment's lightness."""
+MOVED = 0.25
+"""The share of a zone's cells whose colour is judged after a swap."""
 HIDDEN = np.array([1, 0, 1])
 """What `hide: channels` sees here: the green channel alone, which is nearest to a grey picture."""
 NAMES = tuple(PROTOTYPES)
@@ -88,16 +91,19 @@ def zone_of(zone: str, height: int, width: int) -> tuple[slice, slice]:
     return slice(low, max(high, low + 1)), slice(left, max(right, left + 1))
 
 
-def mean_lab(lightness: Tensor, ab: Tensor, zone: str) -> Tensor:
-    """Mean Lab [..., 3] of a zone; lightness: [..., h, w], ab: [..., 2, h, w]."""
-    rows, columns = zone_of(zone, *lightness.shape[-2:])
-    lab = torch.cat([lightness[..., None, rows, columns], ab[..., rows, columns]], dim=-3)
-    return lab.mean(dim=(-2, -1))
+def moved(before: Tensor, after: Tensor, zone: str) -> Tensor:
+    """The cells [h, w] bool of a zone that changed most between two paintings ab [2, h, w]: a quarter of them."""
+    rows, columns = zone_of(zone, *before.shape[-2:])
+    change = (after - before).norm(dim=0)[rows, columns]
+    most = change.flatten().topk(max(round(MOVED * change.numel()), 1)).indices
+    cells = torch.zeros(before.shape[-2:], dtype=torch.bool)
+    cells[rows, columns] = torch.zeros(change.numel(), dtype=torch.bool).index_fill(0, most, True).view_as(change)
+    return cells
 
 
-def named(lightness: Tensor, ab: Tensor, zone: str) -> str:
-    """The name of a zone's mean colour; lightness: [h, w], ab: [2, h, w]."""
-    return NAMES[int(nearest_name(mean_lab(lightness, ab, zone)))]
+def named(lightness: Tensor, ab: Tensor, cells: Tensor) -> str:
+    """The name of the mean colour of some cells [h, w] bool; lightness: [h, w], ab: [2, h, w]."""
+    return NAMES[int(nearest_name(torch.cat([lightness[None], ab])[:, cells].mean(dim=1)))]
 
 
 def attainable(lightness: float) -> set[str]:
@@ -144,8 +150,8 @@ class Paintings:
 
     owner [N] int64; mean over a picture of: the distance in ab under its own caption (`e76`), under somebody else's
     (`shuffled`), without any colour (`gray`); CIEDE2000 (`e2000`); pixels within 10 and 20 (0..1). psnr [N]: dB.
-    colourful, truly: colourfulness of the painted and the true picture. zone [K]; turned, anyway [K] bool: the zone has
-    the new colour under the swapped caption, and under the unchanged one. captions: rows asked, coloured or not.
+    colourful, truly: colourfulness of the painted and the true picture. zone [K]; turned, anyway [K] bool: the cells
+    that the swap moved have the new name under the swapped caption, and under the unchanged one.
     """
 
     owner: NDArray[np.int64]
@@ -187,8 +193,12 @@ def paintings(
     def by_row(values: Tensor) -> NDArray[np.float64]:
         return values.double().flatten(1).mean(dim=1).numpy()
 
+    before = ab[[swap.row for swap in found]]
+    cells = [moved(old, new, swap.zone) for old, new, swap in zip(before, changed, found, strict=True)]
+
     def hits(colours: Tensor) -> NDArray[np.bool_]:
-        names = [named(lightness[swap.row, 0], colour, swap.zone) for swap, colour in zip(found, colours, strict=True)]
+        judged = zip(found, colours, cells, strict=True)
+        names = [named(lightness[swap.row, 0], colour, where) for swap, colour, where in judged]
         return np.array([name == swap.new for name, swap in zip(names, found, strict=True)], dtype=bool)
 
     return Paintings(
@@ -204,7 +214,7 @@ def paintings(
         truly=colourfulness(right).double().numpy(),
         zone=np.array([swap.zone for swap in found], dtype=np.str_),
         turned=hits(changed),
-        anyway=hits(ab[[swap.row for swap in found]]),
+        anyway=hits(before),
     )
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from huecry.data.captions import HUES, LEXICON, Span, find_spans
 from huecry.data.tokens import encode
 from huecry.pretrain.probe_rows import Rows, derangement, interval, resampled, summed, taken
-from huecry.tasks.colour_words import SPANS, ColourWords
+from huecry.tasks.colour_words import SPANS, ColourWords, inside
 from huecry.towers import Towers
 from huecry.training.encode import encode_view
 
@@ -80,11 +80,6 @@ def ask(head: ColourWords, towers: Towers, rows: Rows) -> Answers:
 
 def _spans(caption: str) -> tuple[Span, ...]:
     return find_spans(caption)[:SPANS]
-
-
-def inside(position: Tensor, valid: Tensor) -> Tensor:
-    """[B, M] bool: there is a mask, and it was not cut off with the end of the caption."""
-    return (position >= 0) & (position < valid.sum(dim=1, keepdim=True) - 1)
 
 
 def hue_scores(head: ColourWords, states: Tensor) -> Tensor:

@@ -10,10 +10,12 @@ from huecry.training.command import stage_main
 DEFAULT = "pretrain/people"
 
 
-def pretrain(config: str = DEFAULT, *overrides: str, dry_run: bool = False) -> dict[str, Any] | None:
+def pretrain(
+    config: str = DEFAULT, *overrides: str, dry_run: bool = False, probe: bool = True
+) -> dict[str, Any] | None:
     """Teach the towers before retrieval, by a recipe and `key=value` changes.
 
-    A run that taught colour is probed on its val split in the end, see `huecry.pretrain.probes`.
+    probe: ask a run that taught colour, in the end, what it sees on its val split; see `huecry.pretrain.probes`.
     Returns the results that the run folder holds, or None after a dry run, which only prints.
     Raises UserError for what the user can mend, Stopped when a signal ended training with a snapshot.
     """
@@ -23,7 +25,7 @@ def pretrain(config: str = DEFAULT, *overrides: str, dry_run: bool = False) -> d
     from huecry.training.stage import stage
 
     results = stage(config, overrides, TASKS, dry_run)
-    if results is not None:
+    if results is not None and probe:
         probe_run(load_recipe(config, overrides, TASKS))
     return results
 

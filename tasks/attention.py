@@ -61,11 +61,10 @@ class Block(nn.Module):
         if cross:
             self.cross_norm, self.cross_attention = nn.LayerNorm(width), Attention(width, layers)
         self.cross = cross
-        self.mlp = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
-        nn.init.normal_(self.mlp[1].weight, std=(2 * width) ** -0.5)
-        nn.init.normal_(self.mlp[3].weight, std=(width * 2 * layers) ** -0.5)
+        first, second = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        nn.init.normal_(first.weight, std=(2 * width) ** -0.5)
+        nn.init.normal_(second.weight, std=(width * 2 * layers) ** -0.5)
+        self.mlp = nn.Sequential(nn.LayerNorm(width), first, nn.GELU(), second)
 
     def forward(
         self,

@@ -94,7 +94,7 @@ class CrossHead(nn.Module):
     def look(self, text: Tensor, valid: Tensor, image: Tensor, at: Tensor) -> Tensor:
         """Where the last block looks from the positions `at`: [B, M, N] over the photograph's tokens."""
         context = self.context_norm(image)
-        for block in self.blocks[:-1]:  # type: ignore[union-attr]
+        for block in self.blocks[:-1]:
             text = block(text, valid, context)
         return self.blocks[-1].look(text, valid, context, at)  # type: ignore[operator]
 
@@ -166,11 +166,9 @@ class ColourWords(Task):
         position = batch["position"]
         most = max(int((position >= 0).sum(dim=1).max()), 1)  # expressions come first, so the rest is padding
         position = position[:, :most]
-        inside = (position >= 0) & (position < text.valid.sum(dim=1, keepdim=True) - 1)  # not cut off with the caption
         state = self.states(text.projected, text.valid, encode("rgb").projected, position)
-        targets = {
-            name: batch[name][:, :most].masked_fill(~inside, -1) for name in ("hue", "modifier", "word")
-        }
+        gone = ~inside(position, text.valid)
+        targets = {name: batch[name][:, :most].masked_fill(gone, -1) for name in ("hue", "modifier", "word")}
         with full_precision(state):
             if self.config.target == "vocab":
                 return self._loss(self.word(widened(state)), targets["word"], None)
@@ -196,6 +194,11 @@ class ColourWords(Task):
         hit = global_mean((logits.argmax(dim=-1) == target).to(logs.dtype), known).detach()
         coverage = known.any(dim=1).to(logs.dtype).mean()
         return global_mean(losses, weights), {"accuracy": hit, "coverage": coverage}
+
+
+def inside(position: Tensor, valid: Tensor) -> Tensor:
+    """[B, M] bool: there is a mask at the position, and it was not cut off with the end of the caption [B, L]."""
+    return (position >= 0) & (position < valid.sum(dim=1, keepdim=True) - 1)
 
 
 def class_weights(captions: tuple[str, ...]) -> Tensor:

@@ -4,10 +4,10 @@ Source: LapsCore (Wu et al., ICCV 2021), the sub-task "text-guided image colouri
     channels; binned colours after Zhang et al., ECCV 2016. The decoder on transformer tokens is ours.
 Formula: `loss: regression`: mean over valid pixels of sqrt(|ab - ab*|^2 + 0.001^2), ab divided by 110; ab* is the plain
     colour picture, averaged in RGB to the decoder's resolution. `loss: bins`: rebalanced cross-entropy over bins of the
-    ab plane, see `huecry.tasks.ab_bins`. `hide: channels`: the picture shows one or two of R, G, B and the loss asks for
-    the hidden ones (RGB in -1..1, Charbonnier).
-Deviations: LapsCore decodes with a U-Net and gates channels by an LSTM's sentence vector. Padding and erased pixels, and
-    by default photographs whose caption names no colour, are left out of the loss.
+    ab plane, see `huecry.tasks.ab_bins`. `hide: channels`: the picture shows one or two of R, G, B and the loss asks
+    for the hidden ones (RGB in -1..1, Charbonnier).
+Deviations: LapsCore decodes with a U-Net and gates channels by an LSTM's sentence vector. Padding and erased pixels,
+    and by default photographs whose caption names no colour, are left out of the loss.
 Shapes: patch tokens [B, h*w, d_v], caption tokens [B, L, d_t] -> [B, 2 or 3, 4h, 4w] (bins: [B, Q, 2h, 2w]).
 Cost: one image pass, of `gray` (or `channels`); `grayscale` shares that of `gray`.
 """
@@ -132,7 +132,7 @@ class Colourise(Task):
 
     def forward(self, encode: Encode, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         image, text = encode(self.input), encode("text")
-        hidden = batch["hidden"] if "hidden" in batch else None
+        hidden = batch.get("hidden")
         with full_precision(image.pooled):
             target, valid = self.target(batch["ab"])
             row = torch.where(batch["coloured"], 1.0, self.config.uncoloured)

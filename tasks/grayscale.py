@@ -5,12 +5,12 @@ Formula: rgb f, g of photograph and caption; grs f', g' of the grey photograph a
     clr M_v(f - f'), M_t(g - g'), on features that are not normalised. L = L_grs + L_clr + mutual * L_ML, where L_b is
     InfoNCE between the branch's image and text features (the rgb branch's is the task `contrastive`) and
     L_ML = 1/6 sum over branches b and others b' of CE(sg(p_b'), p_b), both directions averaged. With `identities`, p_b
-    are class probabilities of the training persons, each branch has a classification loss of its own, weight `identity`;
+    are class probabilities of the training persons, and each branch has a classification loss too, weight `identity`;
     without, p_b are the rows of the batch's softmax of similarities.
 Deviations: the paper's matching loss is a triplet; the maps M, the stop-gradient and the factor 1/6 are ours. At test
-    time the RGB branch stands alone; `export: concat` keeps the three, normalised and joined, so that the dot product is
-    the sum of three cosines. A row whose caption names no colour, or whose photograph has none (mean chroma below 2),
-    has no clr feature and leaves every clr term.
+    time the RGB branch stands alone; `export: concat` keeps the three, normalised and joined, so that the dot product
+    is the sum of three cosines. A row whose caption names no colour, or whose photograph has none (mean chroma below
+    2), has no clr feature and leaves every clr term.
 Shapes: pooled features [B, D] against [W*B, D] of all processes.
 Cost: one image pass (`gray`) and one text pass (`text_nocolour`), shared with `colourise` and `colour_words`.
 """
@@ -83,13 +83,14 @@ class Grayscale(Task):
         if config.identities:
             if facts.persons < 2:
                 raise UserError(
-                    "tasks.grayscale.identities=true: fewer than two persons to tell apart (data.labels=pair has none); "
-                    "set tasks.grayscale.identities=false"
+                    "tasks.grayscale.identities=true: fewer than two persons to tell apart (data.labels=pair has "
+                    "none); set tasks.grayscale.identities=false"
                 )
-            self.classifiers = nn.ModuleList(nn.Linear(facts.embed_dim, facts.persons) for _ in range(3))
-            for classifier in self.classifiers:
+            classifiers = [nn.Linear(facts.embed_dim, facts.persons) for _ in range(3)]
+            for classifier in classifiers:
                 nn.init.normal_(classifier.weight, std=0.001)
                 nn.init.zeros_(classifier.bias)
+            self.classifiers = nn.ModuleList(classifiers)
 
     @classmethod
     def check(cls, name: str, config: Any) -> None:
@@ -139,7 +140,10 @@ class Grayscale(Task):
         """InfoNCE of the grey and the colour branch; every branch's scaled cosines [B, W*B], by direction."""
         scale = encode.scale if self.config.scale is None else self.config.scale
         pooled = {"rgb": images[0], "text": texts[0], "gray": images[1], "text_nocolour": texts[1]}
-        columns = [[encode.gather(view).to(pooled[view].dtype) for view in pair] for pair in (("rgb", "text"), ("gray", "text_nocolour"))]
+        columns = [
+            [encode.gather(view).to(pooled[view].dtype) for view in pair]
+            for pair in (("rgb", "text"), ("gray", "text_nocolour"))
+        ]
         columns.append([gather_with_gradient(images[2]), gather_with_gradient(texts[2])])
         logits = [
             [scale * cosines(images[b], columns[b][1]) for b in range(3)],

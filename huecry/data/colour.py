@@ -44,7 +44,7 @@ def _full(tensor: Tensor) -> Tensor:
 def _mix(matrix: Tensor, picture: Tensor) -> Tensor:
     """The 3x3 matrix on the channels, written out: autocast would run a matrix product in half precision."""
     channels = picture.unbind(-3)
-    return torch.stack([sum(row[i] * channels[i] for i in range(3)) for row in matrix], dim=-3)  # type: ignore[misc]
+    return torch.stack([sum(row[i] * channels[i] for i in range(3)) for row in matrix], dim=-3)
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     root = torch.stack([y + a / 500, y, y - b / 200], dim=-3)
     xyz = torch.where(root > _EDGE, root**3, 3 * _EDGE**2 * (root - 4 / 29))
     white = root.new_tensor(_WHITE)
-    matrix = torch.linalg.inv((torch.tensor(_TO_XYZ, dtype=torch.float64) / white.cpu().double()[:, None])).to(root)
+    matrix = torch.linalg.inv(torch.tensor(_TO_XYZ, dtype=torch.float64) / white.cpu().double()[:, None]).to(root)
     linear = _mix(matrix, xyz).clamp(0, 1)
     coded = torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)
     return coded.clamp(0, 1)

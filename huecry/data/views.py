@@ -99,8 +99,8 @@ class Shape:
 class Shot:
     """One augmented picture of a sample.
 
-    pixels: [H, W, 3] uint8. plain: the same before brightness and the like. shown: [H, W] bool, False on the border that
-    a crop brought in and on the erased rectangle.
+    pixels: [H, W, 3] uint8. plain: the same before brightness and the like. shown: [H, W] bool, False on the border
+    that a crop brought in and on the erased rectangle.
     """
 
     pixels: np.ndarray

@@ -107,7 +107,7 @@ def test_coordinated_colours_share_their_noun(caption, found):
         "a tam and a rad gond bleu rde blck hat",
         "traffic light",
         "under a street light, a person in the dark",
-        "a dark backpack and dark hair",
+        "a dark logo and a lighter sole",
         "a light weight jacket",
         "a dark logo, lighter trousers",
         "a paded jacket",  # as near to padded as to faded

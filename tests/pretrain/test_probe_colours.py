@@ -24,7 +24,7 @@ from huecry.pretrain.probe_colours import (
     colourfulness,
     examples,
     joined,
-    mean_lab,
+    moved,
     named,
     paintings,
     swaps,
@@ -221,13 +221,30 @@ def test_zones_lie_within_the_picture(size):
         assert 0 <= columns.start < columns.stop <= size[1]
 
 
-def test_a_zone_is_named_by_its_mean_colour():
+def test_the_cells_that_moved_most_are_a_quarter_of_the_zone():
+    before = torch.zeros(2, *SIZE)
+    after = before.clone()
+    rows, columns = zone_of("upper", *SIZE)
+    after[:, rows.start, columns] = 30.0
+    after[:, -1] = 90.0  # outside
+    cells = moved(before, after, "upper")
+    size = (rows.stop - rows.start) * (columns.stop - columns.start)
+    assert cells.sum() == round(size / 4)
+    assert cells[rows.start, columns].all()
+    assert not cells[-1].any()
+    inside = torch.zeros(SIZE, dtype=torch.bool)
+    inside[rows, columns] = True
+    assert not (cells & ~inside).any()
+
+
+def test_cells_are_named_by_their_mean_colour():
     ab, lightness = torch.zeros(2, *SIZE), torch.full(SIZE, 41.0)
     rows, columns = zone_of("upper", *SIZE)
     assert (rows, columns) == (slice(6, 15), slice(3, 13))
     ab[:, rows, columns] = torch.tensor([60.0, 40.0])[:, None, None]
-    assert mean_lab(lightness, ab, "upper").tolist() == pytest.approx([41, 60, 40], abs=1e-4)
-    assert (named(lightness, ab, "upper"), named(lightness, ab, "lower")) == ("red", "gray")
+    upper = torch.zeros(SIZE, dtype=torch.bool)
+    upper[rows, columns] = True
+    assert (named(lightness, ab, upper), named(lightness, ab, ~upper)) == ("red", "gray")
     assert set(NEW_HUES) < set(NAMES)
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 SMALL = ("train.batch_size=8", "train.max_steps=2", "data.workers=0", "train.cpu_threads=1")
+SMALL += ("tasks.colour_words=null", "tasks.colourise=null", "tasks.grayscale=null")
+"""Two steps of contrastive matching, whichever stage's default recipe they are said to."""
 
 
 def stage(data: Path, run: Path, *changes: str) -> list[str]:

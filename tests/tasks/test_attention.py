@@ -67,9 +67,7 @@ def test_padding_is_never_read() -> None:
     torch.manual_seed(0)
     block = Block(WIDTH, 2)
     hidden, context = tokens(7, 0), tokens(7, 1)
-    other_hidden, other_context = (
-        torch.where(VALID[..., None], own, 9.0) for own in (hidden, context)
-    )
+    other_hidden, other_context = (torch.where(VALID[..., None], own, 9.0) for own in (hidden, context))
     first = block(hidden, VALID, context, VALID)
     second = block(other_hidden, VALID, other_context, VALID)
     assert torch.equal(first[VALID], second[VALID])
