@@ -188,7 +188,7 @@ def test_a_dry_run_reports_what_is_there_and_begins_nothing(photo_folder, tmp_pa
     assert "train: 8 photographs, 4 persons, 16 captions" in text
     assert "steps: 6 of 8 samples" in text
     assert "pictures 128x64, features of 128" in text
-    assert "1 image and 1 text passes" in text
+    assert "2 image and 2 text passes" in text
     assert not run.exists()
 
 
@@ -221,7 +221,7 @@ def test_the_script_of_a_stage_takes_the_same_arguments(photo_folder, capsys):
     script = capsys.readouterr().out
     assert main(["pretrain", *changes]) == 0
     assert capsys.readouterr().out == script
-    assert stage_main(pretrain, "pretrain/people", ["tasks.contrastive=null"]) == 2
+    assert stage_main(pretrain, "pretrain/people", ["tasks=null"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 

@@ -210,9 +210,9 @@ def test_a_task_that_was_off_is_switched_on_by_a_key():
 
 def test_a_recipe_with_every_task_off_says_so():
     with pytest.raises(UserError, match="every task is off"):
-        load_recipe("pretrain/people", ["tasks.contrastive=null"], TASKS)
+        load_recipe("pretrain/clip", ["tasks.contrastive=null"], TASKS)
     with pytest.raises(UserError, match="every task is off"):
-        load_recipe("pretrain/people", ["tasks=null"], TASKS)
+        load_recipe("pretrain/clip", ["tasks=null"], TASKS)
 
 
 def test_a_view_that_no_row_of_the_table_makes():

@@ -119,7 +119,7 @@ def test_fewer_rows_than_a_batch(photo_folder, tmp_path, mistake):
         (["tasks.contrastve.weight=1"], ["tasks.contrastve:", "did you mean contrastive?", "identity", "sdm"]),
         (["train.epochs=many"], ["train.epochs:", "many"]),
         (["train.epochs"], ["train.epochs:", "key=value"]),
-        (["tasks.contrastive=null"], ["pretrain/people", "every task is off"]),
+        (["--config", "pretrain/clip", "tasks.contrastive=null"], ["pretrain/clip", "every task is off"]),
         (["model.image_size=[130,64]"], ["model.image_size=[130, 64]", "patch 16", "[128, 64] or [144, 64]"]),
         (["tasks.contrastive.positives=all"], ["tasks.contrastive.positives=all", "instance, identity"]),
         (["train.track=[carrier_pigeon]"], ["train.track", "carrier_pigeon"]),

@@ -117,6 +117,10 @@ def test_shapes_ids_and_devices(photos):
         "gray": (4, 3, 64, 32),
         "text": (4, 77),
         "text_aug": (4, 77),
+        "text_nocolour": (4, 77),
+        "channels": (4, 3, 64, 32),
+        "ab": (4, 4, 64, 32),
+        "hidden": (4, 3),
     }
     assert batch.views["rgb"].dtype == torch.uint8
     assert batch.views["text"].dtype == batch.row.dtype == batch.image.dtype == batch.person.dtype == torch.int64

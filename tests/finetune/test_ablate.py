@@ -20,7 +20,7 @@ from huecry.finetune import ablate
 from huecry.finetune.ablate import grid_rows, split_changes
 from huecry.training.bundle import Bundle
 
-ONE = (*SMALL, "train.max_steps=1")
+ONE = (*(f"pretrain.{one}" if one.startswith("tasks.") else one for one in SMALL), "train.max_steps=1")
 PAIR = "pretrain.tasks.sdm.weight=1"  # beside contrastive, which the recipe has
 
 
@@ -36,10 +36,10 @@ def calls(monkeypatch) -> list[str]:
     called: list[str] = []
 
     def counted(stage: Callable[..., Any]) -> Callable[..., Any]:
-        def run(config: str, *overrides: str) -> Any:
+        def run(config: str, *overrides: str, **options: Any) -> Any:
             given = dict(override.split("=", 1) for override in overrides)
             called.append("/".join(Path(json.loads(given["run.dir"])).parts[-2:]))
-            return stage(config, *overrides)
+            return stage(config, *overrides, **options)
 
         return run
 

@@ -150,6 +150,7 @@ def test_a_finished_run_is_left_alone(photos: Path, undisturbed: Path) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_number_of_workers_changes_nothing(workers: int, photos: Path, undisturbed: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
