@@ -222,7 +222,7 @@ def test_colours_follow_the_caption(make_batch: Any) -> None:
     plain = batch.views["text"]
     batch.views["text"] = tokenize(captions)
     found = predicted(bundle, batch)[:, :, 8:14, 5:11].mean(dim=(2, 3))
-    near = torch.cdist(found, torch.tensor([PROTOTYPES[hue][1:] for hue in HUES])).argmin(dim=1)
+    near = torch.cdist(found, torch.tensor([PROTOTYPES[hue][1:] for hue in HUES], dtype=torch.float32)).argmin(dim=1)
     wanted = torch.tensor([HUES.index(words[int(row)]) for row in batch.row])
     assert (near == wanted).float().mean() > 0.9
     batch.views["text"] = plain
