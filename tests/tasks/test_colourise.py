@@ -154,6 +154,12 @@ def test_shapes(grid: tuple[int, int], config: ColouriseConfig) -> None:
 HUES = ("red", "green", "blue", "yellow", "purple", "orange")
 
 
+def cloth(hue: str) -> torch.Tensor:
+    """An sRGB colour [3] of the hue, all of one luma, so that the grey picture does not tell them apart."""
+    rgb = lab_to_rgb(torch.tensor([50.0, *PROTOTYPES[hue][1:]])[:, None, None])[:, 0, 0]
+    return 0.47 + 0.6 * (rgb - rgb @ torch.tensor([0.299, 0.587, 0.114]))
+
+
 def coats() -> PhotoSet:
     """64 people of grey tones alike, whose captions alone tell the colours of coat and trousers."""
     records = []
@@ -162,8 +168,7 @@ def coats() -> PhotoSet:
         picture = Image.new("RGB", (64, 128), (120, 120, 120))
         pen = ImageDraw.Draw(picture)
         for hue, box in ((top, (12, 20, 51, 63)), (legs, (16, 64, 47, 112))):
-            lab = torch.tensor([50.0, *PROTOTYPES[hue][1:]])[:, None, None]
-            pen.rectangle(box, fill=tuple(int(c) for c in (lab_to_rgb(lab)[:, 0, 0] * 255).round()))
+            pen.rectangle(box, fill=tuple(int(c) for c in (cloth(hue) * 255).round()))
         caption = f"A person in a {top} coat and {legs} trousers"
         records.append(Record(_Memory(picture), (caption,), str(number), f"{number}.png"))  # type: ignore[arg-type]
     return PhotoSet("train", records)
@@ -222,7 +227,7 @@ def test_colours_follow_the_caption(make_batch: Any) -> None:
     plain = batch.views["text"]
     batch.views["text"] = tokenize(captions)
     found = predicted(bundle, batch)[:, :, 8:14, 5:11].mean(dim=(2, 3))
-    near = torch.cdist(found, torch.tensor([PROTOTYPES[hue][1:] for hue in HUES], dtype=torch.float32)).argmin(dim=1)
+    near = torch.cdist(found, rgb_to_lab(torch.stack([cloth(hue) for hue in HUES]).T[:, None])[1:, 0].T).argmin(dim=1)
     wanted = torch.tensor([HUES.index(words[int(row)]) for row in batch.row])
     assert (near == wanted).float().mean() > 0.9
     batch.views["text"] = plain
