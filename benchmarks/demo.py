@@ -26,6 +26,8 @@ from huecry.training.bundle import Bundle
 from huecry.training.labels import LabelTable
 
 KEYS = ("R1", "R5", "R10", "mAP")
+PROBED = ("macro_accuracy", "blind_macro_accuracy", "visual_gain", "visual_gain_low", "visual_gain_high")
+PROBED += ("text_gain", "text_gain_low", "text_gain_high", "counterfactual_accuracy", "counterfactual_chance")
 
 
 def features_of(towers: Towers, photos: PhotoSet) -> Features:
@@ -75,6 +77,8 @@ def main() -> None:
     print(f"\nmodel: {arguments.folder / 'finetune' / 'model'}   look at: {sheet}")
     if arguments.json:
         figures = {name: {key: metrics[key] for key in KEYS} for name, metrics in table.items()}
+        probe = json.loads((arguments.folder / "pretrain" / "probe" / "probe.json").read_text())
+        figures["probe of the pretraining, val"] = {key: probe[key] for key in PROBED}
         record(arguments.json, f"make demo; python benchmarks/demo.py runs/demo --json {arguments.json}", figures)
 
 
