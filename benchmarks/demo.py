@@ -26,8 +26,10 @@ from huecry.training.bundle import Bundle
 from huecry.training.labels import LabelTable
 
 KEYS = ("R1", "R5", "R10", "mAP")
-PROBED = ("macro_accuracy", "blind_macro_accuracy", "visual_gain", "visual_gain_low", "visual_gain_high")
-PROBED += ("text_gain", "text_gain_low", "text_gain_high", "counterfactual_accuracy", "counterfactual_chance")
+PROBED = (
+    *("macro_accuracy", "blind_macro_accuracy", "visual_gain", "visual_gain_low", "visual_gain_high"),
+    *("text_gain", "text_gain_low", "text_gain_high", "counterfactual_accuracy", "counterfactual_chance"),
+)
 
 
 def features_of(towers: Towers, photos: PhotoSet) -> Features:
