@@ -52,14 +52,15 @@ class Contrastive(PairTask):
         else:
             target, ignored = encode.own.float(), encode.positives & ~encode.own
         loss = (
-            cross_entropy(scale * image_rows, target, ignored) + cross_entropy(scale * text_rows, target, ignored)
+            cross_entropy(scale * image_rows, target, ignored).mean()
+            + cross_entropy(scale * text_rows, target, ignored).mean()
         ) / 2
         hit = encode.positives.gather(1, text_rows.argmax(dim=1, keepdim=True)).float().mean()
         return loss, {"batch_R1": hit}
 
 
 def cross_entropy(logits: Tensor, target: Tensor, ignored: Tensor | None = None) -> Tensor:
-    """Mean over rows of -sum_j target_ij log softmax_j(logits_ij), [].
+    """-sum_j target_ij log softmax_j(logits_ij) of every row, [B].
 
     logits, target: [B, N], target row-stochastic and zero where ignored. ignored: [B, N] bool, columns left out of a
     row's softmax.
@@ -67,4 +68,4 @@ def cross_entropy(logits: Tensor, target: Tensor, ignored: Tensor | None = None)
     if ignored is not None:
         logits = logits.masked_fill(ignored, float("-inf"))
     logs = torch.log_softmax(logits, dim=1)
-    return -torch.where(target > 0, target * logs, 0.0).sum(dim=1).mean()
+    return -torch.where(target > 0, target * logs, 0.0).sum(dim=1)

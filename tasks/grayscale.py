@@ -30,6 +30,7 @@ from huecry.data.captions import find_spans
 from huecry.data.colour import rgb_to_lab
 from huecry.errors import UserError
 from huecry.processes import gather, gather_with_gradient, global_mean
+from huecry.tasks.contrastive import cross_entropy
 from huecry.tasks.similarity import cosines, full_precision, row_stochastic, widened
 from huecry.towers import Branches
 from huecry.training.encode import Encode
@@ -156,8 +157,7 @@ class Grayscale(Task):
         for b, left_out in ((1, every), (2, ignored)):
             target = row_stochastic(encode.positives & ~left_out)
             for direction in logits:
-                logs = torch.log_softmax(direction[b].masked_fill(left_out, float("-inf")), dim=1)
-                losses = -torch.where(target > 0, target.to(logs.dtype) * logs, 0.0).sum(dim=1)
+                losses = cross_entropy(direction[b], target.to(direction[b].dtype), left_out)
                 total = total + global_mean(losses, rows[b]) / 2
         for direction in logits:  # what the colour branch cannot say, nobody is asked
             direction[2] = direction[2].masked_fill(ignored, float("-inf"))
