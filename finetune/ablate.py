@@ -4,7 +4,7 @@
 
 Rows: `contrastive` alone, `contrastive + <task>` for every other task of the pretraining recipe, and `all`. For each
 row and seed: pretrain, fine-tune on all training persons, evaluate; in the first and the last row also fine-tune with
-each share of the persons labelled. The folder:
+each share of the persons labelled, in as many more epochs, so that every fine-tuning takes the same steps. The folder:
 
     ablation.yaml                     both resolved recipes: another start must have the same
     runs/<row>-<seed>/...             the run folders; snapshots go once a run's result is written
@@ -130,6 +130,9 @@ class Grid:
         own = {"run.dir": self.folder(run), "run.seed": run.seed, "train.resume": True}
         if run.labelled:
             own |= {"model.source": self.folder(Run(run.row, run.seed, 0.0)), "data.labelled": run.labelled}
+            recipe = self.recipes[stage]
+            lengths = {"train.epochs": recipe.train.epochs, "eval.every": recipe.eval.every}
+            own |= {key: round(epochs / run.labelled) for key, epochs in lengths.items()}
         else:
             own |= {f"tasks.{task}": None for task in self.recipes[stage].tasks if task not in run.row.tasks}
         quoted = (f"{key}={json.dumps(str(one) if isinstance(one, Path) else one)}" for key, one in own.items())

@@ -107,15 +107,16 @@ def named(lightness: Tensor, ab: Tensor, cells: Tensor) -> str:
 
 
 def attainable(lightness: float) -> set[str]:
-    """The hues of `NEW_HUES` that cloth of this lightness can have.
+    """The hues of `NEW_HUES` that cloth has in so much light that it is of this lightness.
 
-    With the prototype's ab it still has the name, and sRGB can show it, to within `SHOWN`: no picture has a yellow in
-    the dark, and in the light a red is pink.
+    The prototype's linear light is scaled, so that ab grow with L + 16. The colour must still have the name, and sRGB
+    must show it, to within `SHOWN`: no picture has a yellow in the dark, where red is maroon; in the light it is pink.
     """
-    labs = torch.tensor([[lightness, *PROTOTYPES[hue][1:]] for hue in NEW_HUES])
+    labs = torch.tensor([PROTOTYPES[hue] for hue in NEW_HUES])
+    labs = torch.cat([torch.full_like(labs[:, :1], lightness), labs[:, 1:] * (lightness + 16) / (labs[:, :1] + 16)], 1)
     shown = rgb_to_lab(lab_to_rgb(labs.T[..., None])).squeeze(-1).T
     lost = (labs - shown).norm(dim=1).tolist()
-    names = [NAMES[index] for index in nearest_name(labs).tolist()]
+    names = [NAMES[index] for index in nearest_name(shown).tolist()]
     return {hue for hue, name, loss in zip(NEW_HUES, names, lost, strict=True) if hue == name and loss <= SHOWN}
 
 
@@ -124,7 +125,8 @@ def swaps(captions: Sequence[str], lightness: Tensor, generator: np.random.Gener
 
     lightness: [B, h, w], L of the pictures of B captions. A span counts where it is scored and its garment has a zone
     of which the caption names this one colour; a colour of something that covers the whole body counts for every zone.
-    The new hue is neither the old one nor one that annotators confuse with it, and the zone's lightness must allow it.
+    The new hue is neither the old one nor one that annotators confuse with it, and both the lighter and the darker
+    cells of the zone must allow it (the quartiles of its lightness).
     """
     found = []
     for row, caption in enumerate(captions):
@@ -136,7 +138,8 @@ def swaps(captions: Sequence[str], lightness: Tensor, generator: np.random.Gener
             if sum(other.zone in (zone, "whole") for other in spans) != 1:
                 continue
             rows, columns = zone_of(zone, *lightness.shape[-2:])
-            possible = attainable(float(lightness[row, rows, columns].mean()))
+            quartiles = torch.quantile(lightness[row, rows, columns].flatten(), lightness.new_tensor([0.25, 0.5, 0.75]))
+            possible = set.intersection(*(attainable(quartile) for quartile in quartiles.tolist()))
             choices = sorted(possible - {span.hue, *NEIGHBOURS[span.hue]})
             if choices:
                 new = str(generator.choice(choices))

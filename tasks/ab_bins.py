@@ -1,7 +1,8 @@
 """Bins of the ab plane: soft encoding, rebalancing and decoding of colours as classes.
 
 Source: Zhang, Isola and Efros, "Colorful Image Colorization", ECCV 2016. The bins here are all that sRGB reaches, and
-    the prior is counted on the training pictures as they come, not on ImageNet.
+    the prior is counted on the training pictures as they come, not on ImageNet. They decode at 0.38, which leaves a
+    mixture over words pale.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from huecry.processes import gather
 
 STEP = 10.0
 NEIGHBOURS, SIGMA = 5, 5.0
-MIXING, TEMPERATURE = 0.5, 0.38
+MIXING, TEMPERATURE = 0.5, 0.2
 
 
 class Bins(nn.Module):

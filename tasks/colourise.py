@@ -4,10 +4,12 @@ Source: LapsCore (Wu et al., ICCV 2021), the sub-task "text-guided image colouri
     channels; binned colours after Zhang et al., ECCV 2016. The decoder on transformer tokens is ours.
 Formula: `loss: regression`: mean over valid pixels of sqrt(|ab - ab*|^2 + 0.001^2), ab divided by 110; ab* is the plain
     colour picture, averaged in RGB to the decoder's resolution. `loss: bins`: rebalanced cross-entropy over bins of the
-    ab plane, see `huecry.tasks.ab_bins`. `hide: channels`: the picture shows one or two of R, G, B and the loss asks
-    for the hidden ones (RGB in -1..1, Charbonnier).
-Deviations: LapsCore decodes with a U-Net and gates channels by an LSTM's sentence vector. Padding and erased pixels,
-    and by default photographs whose caption names no colour, are left out of the loss.
+    ab plane, see `huecry.tasks.ab_bins`, of a mixture in which every cell x asks which word w of the caption colours
+    it: p(bin | x) = sum_w a(w | x) p(bin | w). `hide: channels`: the picture shows one or two of R, G, B and the loss
+    asks for the hidden ones (RGB in -1..1, Charbonnier).
+Deviations: LapsCore decodes with a U-Net and gates channels by an LSTM's sentence vector. The mixture over words is
+    ours, after the alignment models of Brown et al., Computational Linguistics 1993. Padding and erased pixels, and by
+    default photographs whose caption names no colour, are left out of the loss.
 Shapes: patch tokens [B, h*w, d_v], caption tokens [B, L, d_t] -> [B, 2 or 3, 4h, 4w] (bins: [B, Q, 2h, 2w]).
 Cost: one image pass, of `gray` (or `channels`); `grayscale` shares that of `gray`.
 """
@@ -22,8 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from huecry.data.captions import find_spans
-from huecry.data.colour import delta_e76, rgb_to_lab
+from huecry.data.captions import NEIGHBOURS, find_spans
+from huecry.data.colour import PROTOTYPES, delta_e76, nearest_name, rgb_to_lab
 from huecry.errors import UserError
 from huecry.processes import global_mean
 from huecry.tasks.ab_bins import Bins
@@ -45,7 +47,8 @@ class ColouriseConfig(TaskConfig):
     """loss: `regression` | `bins`. hide: `colour` (grey in, ab out) | `channels` (any hidden channels of RGB).
 
     width: of the decoder, null for half the towers' joint size. blocks: of its transformer. uncoloured: weight of a
-    photograph whose caption names no colour. foreground: weigh the middle columns more, where the person stands.
+    photograph whose caption names no colour. unnamed: weight of a pixel whose colour its caption does not name; of
+    most of the background. foreground: weigh the middle columns more, where the person stands.
     """
 
     weight: float = 0.1
@@ -54,39 +57,88 @@ class ColouriseConfig(TaskConfig):
     width: int | None = None
     blocks: int = 2
     uncoloured: float = 0.0
+    unnamed: float = 1.0
     foreground: bool = False
 
 
 def prepare(sample: Sample, _: np.random.Generator) -> dict[str, np.ndarray]:
-    """`coloured` [] bool: the caption names a colour that counts."""
-    return {"coloured": np.array(any(span.scored for span in find_spans(sample.caption)))}
+    """`coloured` [] bool: the caption names a colour that counts; `named` [15] bool: these names of `PROTOTYPES`.
+
+    A name counts with the hues that annotators take it for; a caption that calls something colourful names them all.
+    """
+    hues = {span.hue for span in find_spans(sample.caption) if span.scored and span.hue is not None}
+    alike = hues | {other for hue in hues for other in NEIGHBOURS[hue]}
+    named = np.array([name in alike or "multi" in hues for name in PROTOTYPES])
+    return {"coloured": np.array(bool(hues)), "named": named}
+
+
+class Grow(nn.Module):
+    """Cells [B, d, h, w] become `outputs` maps of twice the height and width, `doublings` times."""
+
+    def __init__(self, width: int, outputs: int, doublings: int) -> None:
+        super().__init__()
+        steps: list[nn.Module] = []
+        for _ in range(doublings):
+            steps += [nn.Conv2d(width, 2 * width, 3, padding=1), nn.PixelShuffle(2), nn.GELU()]
+            width //= 2
+        self.steps = nn.Sequential(*steps, nn.Conv2d(width, outputs, 1))
+
+    def forward(self, cells: Tensor, words: Tensor, valid: Tensor) -> Tensor:
+        """[B, outputs, 2^doublings h, 2^doublings w]; the words were read before."""
+        grown: Tensor = self.steps(cells)
+        return grown
+
+
+class WordMixture(nn.Module):
+    """Logarithms of p(class | cell) = sum over words of a(word | cell) p(class | word), in twice the resolution.
+
+    a: softmax of cosines. Which class goes with a word is learnt from what occurs together, as in word alignment,
+    long before the cells know their words.
+    """
+
+    START = 1.5
+    """Logarithm of the cosines' factor before training."""
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.query = nn.Conv2d(width, 4 * width, 3, padding=1)
+        self.key = nn.Linear(width, width)
+        self.classes = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs))
+        self.log_scale = nn.Parameter(torch.tensor(self.START))
+
+    def forward(self, cells: Tensor, words: Tensor, valid: Tensor) -> Tensor:
+        """[B, outputs, 2h, 2w] of cells [B, d, h, w]; words: [B, L, d]; valid: [B, L]."""
+        queries = F.pixel_shuffle(self.query(cells), 2)
+        keys, classes = self.key(words), self.classes(words)
+        with full_precision(queries):
+            cosine = F.normalize(widened(queries).flatten(2).mT, dim=2) @ F.normalize(widened(keys), dim=2).mT
+            read = (cosine * self.log_scale.exp()).masked_fill(~valid[:, None], float("-inf")).softmax(dim=2)
+            shares = read @ widened(classes).softmax(dim=2)
+            return shares.clamp(min=torch.finfo(shares.dtype).tiny).log().mT.unflatten(2, queries.shape[2:])
 
 
 class Decoder(nn.Module):
-    """Patches read each other and the caption, then grow fourfold (bins: twofold) in each direction."""
+    """Patches read each other and the caption; then they grow fourfold (bins: twofold) in each direction."""
 
-    def __init__(self, facts: Facts, width: int, blocks: int, outputs: int, doublings: int, hints: int) -> None:
+    def __init__(self, facts: Facts, width: int, blocks: int, hints: int, head: Grow | WordMixture) -> None:
         super().__init__()
         self.grid = facts.grid
         self.image, self.text = nn.Linear(facts.image_width, width), nn.Linear(facts.text_width, width)
         self.text_norm = nn.LayerNorm(width)
         self.hint = nn.Linear(hints, width, bias=False) if hints else None
         self.blocks = nn.ModuleList(Block(width, blocks) for _ in range(blocks))
-        steps: list[nn.Module] = []
-        for _ in range(doublings):
-            steps += [nn.Conv2d(width, 2 * width, 3, padding=1), nn.PixelShuffle(2), nn.GELU()]
-            width //= 2
-        self.grow = nn.Sequential(*steps, nn.Conv2d(width, outputs, 1))
+        self.head = head
 
     def forward(self, image: Encoded, text: Encoded, hint: Tensor | None = None) -> Tensor:
-        """[B, outputs, 2^doublings h, 2^doublings w]; hint: [B, hints]."""
+        """What the head makes of it; hint: [B, hints]."""
         hidden = self.image(image.tokens[:, 1:])
         if self.hint is not None and hint is not None:
             hidden = hidden + self.hint(hint.to(hidden.dtype))[:, None]
         context = self.text_norm(self.text(text.tokens))
         for block in self.blocks:
             hidden = block(hidden, None, context, text.valid)
-        return self.grow(hidden.mT.unflatten(2, self.grid))
+        painted: Tensor = self.head(hidden.mT.unflatten(2, self.grid), context, text.valid)
+        return painted
 
 
 class Colourise(Task):
@@ -102,9 +154,9 @@ class Colourise(Task):
             raise UserError(f"tasks.colourise.width={width}: give 32 or a multiple of 64")
         binned, channels = config.loss == "bins", config.hide == "channels"
         self.bins = Bins() if binned else None
-        outputs = len(self.bins) if self.bins is not None else 3 if channels else 2
         self.doublings = 1 if binned else 2
-        self.decoder = Decoder(facts, width, config.blocks, outputs, self.doublings, hints=3 if channels else 0)
+        head = Grow(width, 3 if channels else 2, 2) if self.bins is None else WordMixture(width, len(self.bins))
+        self.decoder = Decoder(facts, width, config.blocks, 3 if channels else 0, head)
 
     @property
     def input(self) -> str:
@@ -123,8 +175,11 @@ class Colourise(Task):
                 raise UserError(f"tasks.{name}.{key}={getattr(config, key)}: choose one of {', '.join(choices)}")
         if config.loss == "bins" and config.hide == "channels":
             raise UserError(f"tasks.{name}.loss=bins: bins are colours, not channels; set tasks.{name}.hide=colour")
-        if config.blocks < 1 or config.uncoloured < 0 or (config.width is not None and config.width < 32):
-            raise UserError(f"tasks.{name}: blocks must be 1 or more, width 32 or more, uncoloured 0 or more")
+        if config.blocks < 1 or (config.width is not None and config.width < 32):
+            raise UserError(f"tasks.{name}: blocks must be 1 or more, width 32 or more")
+        for key in ("uncoloured", "unnamed"):
+            if getattr(config, key) < 0:
+                raise UserError(f"tasks.{name}.{key}={getattr(config, key)}: must be 0 or more")
 
     @staticmethod
     def preparer(config: Any) -> Preparer:
@@ -135,12 +190,12 @@ class Colourise(Task):
         hidden = batch.get("hidden")
         with full_precision(image.pooled):
             target, valid = self.target(batch["ab"])
+            lab = rgb_to_lab(target)
             row = torch.where(batch["coloured"], 1.0, self.config.uncoloured)
-            weights = valid * row[:, None, None] * self._foreground(valid)
+            weights = valid * row[:, None, None] * self._foreground(valid) * self._named(lab, batch["named"])
         raw = self.decoder(image, text, hidden)
         with full_precision(raw):
             raw = widened(raw)
-            lab = rgb_to_lab(target)
             ab = lab[:, 1:].to(raw.dtype)
             if self.bins is not None:
                 loss = self._binned(raw, ab, weights)
@@ -187,6 +242,13 @@ class Colourise(Task):
         logs = torch.log_softmax(logits.movedim(1, -1), dim=-1).gather(-1, index)
         balance = self.bins.weights.to(logs.dtype)[index[..., 0]]
         return global_mean(-balance * (shares.to(logs.dtype) * logs).sum(dim=-1), weights)
+
+    def _named(self, lab: Tensor, named: Tensor) -> Tensor:
+        """Weights [B, h, w]: one where the caption names the colour, `unnamed` elsewhere, or [] if that is one."""
+        if self.config.unnamed == 1:
+            return lab.new_ones(())
+        names = nearest_name(lab.movedim(1, -1)).flatten(1)
+        return torch.where(named.gather(1, names), 1.0, self.config.unnamed).view_as(lab[:, 0])
 
     def _foreground(self, valid: Tensor) -> Tensor:
         if not self.config.foreground:

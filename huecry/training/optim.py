@@ -1,9 +1,15 @@
-"""The optimiser's parameter groups and the learning rate as a function of the step."""
+"""The optimiser, its parameter groups, and the learning rate as a function of the step.
+
+`optim.muon` is Muon (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024) as torch has it,
+with the rate matched to AdamW's (Liu et al., "Muon is scalable for LLM training", 2025).
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,6 +24,8 @@ class OptimConfig:
     lr: peak rate of the towers; heads learn at `lr * head_lr_scale`. weight_decay: not on norms, biases and the logit
     scale. warmup: share of all steps with a linearly growing rate. schedule: cosine | constant; the cosine ends at
     `final * lr`. clip: largest gradient norm, null for none. momentum: EMA factor of the momentum towers.
+    muon: the matrices of linear layers learn by Muon instead, at this factor on their rate; null for AdamW throughout.
+    Meant for towers from scratch.
     """
 
     lr: float = 1e-5
@@ -30,34 +38,65 @@ class OptimConfig:
     final: float = 0.0
     clip: float | None = 1.0
     momentum: float = 0.999
+    muon: float | None = None
 
 
-def build_optimizer(bundle: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over what is trainable: towers and heads, each with and without decay.
+class MuonAdamW(torch.optim.Optimizer):
+    """Muon for some parameters and AdamW for the others, as one optimiser.
+
+    `param_groups` are the groups of both, `state_dict` holds the states of both by name.
+    """
+
+    def __init__(self, muon: torch.optim.Muon, adamw: torch.optim.AdamW) -> None:
+        self.parts = {"muon": muon, "adamw": adamw}
+        super().__init__([*muon.param_groups, *adamw.param_groups], {})
+        # Optimizer copies the groups; both parts have to see a changed rate.
+        self.param_groups = [*muon.param_groups, *adamw.param_groups]
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step of both; closure: evaluates the loss anew, once."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for part in self.parts.values():
+            part.step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for name, part in self.parts.items():
+            part.load_state_dict(state_dict[name])
+        self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
+
+
+def build_optimizer(bundle: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """The optimiser over what is trainable: towers and heads, each with and without decay.
 
     Every group carries `scale`, its factor on the learning rate of the step.
     """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    matrices = {id(module.weight) for module in bundle.modules() if isinstance(module, nn.Linear)}
+    groups: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
     for name, parameter in bundle.named_parameters():
         if parameter.requires_grad:
-            head, decay = name.startswith("tasks."), parameter.ndim > 1
-            groups.setdefault((head, decay), []).append(parameter)
+            muon = config.muon is not None and id(parameter) in matrices
+            groups.setdefault((muon, name.startswith("tasks."), parameter.ndim > 1), []).append(parameter)
     if not groups:
         raise UserError("nothing to train: switch a task on, for example tasks.contrastive.weight=1")
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "weight_decay": config.weight_decay if decay else 0.0,
-                "scale": config.head_lr_scale if head else 1.0,
-            }
-            for (head, decay), parameters in groups.items()
-        ],
-        lr=config.lr,
-        betas=(config.betas[0], config.betas[1]),
-        eps=config.eps,
-        fused=True,
-    )
+    parts: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    for (muon, head, decay), parameters in groups.items():
+        scale = (config.head_lr_scale if head else 1.0) * (config.muon or 1.0 if muon else 1.0)
+        parts[muon].append(
+            {"params": parameters, "weight_decay": config.weight_decay if decay else 0.0, "scale": scale}
+        )
+    fast, slow = config.betas
+    adamw = torch.optim.AdamW(parts[False], lr=config.lr, betas=(fast, slow), eps=config.eps, fused=True)
+    if not parts[True]:
+        return adamw
+    return MuonAdamW(torch.optim.Muon(parts[True], lr=config.lr, momentum=fast, adjust_lr_fn="match_rms_adamw"), adamw)
 
 
 def learning_rate(config: OptimConfig, step: int, steps: int) -> float:

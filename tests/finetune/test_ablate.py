@@ -153,6 +153,7 @@ def test_what_a_grid_leaves(grid, photo_folder):
             if labelled:
                 assert resolved["model"]["source"] == str(run.parent / "pretrain")
                 assert list(resolved["tasks"]) == ["contrastive"]
+                assert resolved["train"]["epochs"] == resolved["eval"]["every"] == 1 / labelled  # as many steps
             else:
                 assert list(resolved["tasks"]) == name.split("+")
     report = json.loads((grid / "ablation.json").read_text())

@@ -197,7 +197,7 @@ def refit(run: Path) -> None:
 def rename(run: Path) -> None:
     weights = run / "checkpoints" / "step-2" / "bundle.safetensors"
     tensors = load_file(weights)
-    tensors["tasks.colourise.decoder.grow.xweight"] = tensors.pop("tasks.colourise.decoder.grow.6.weight")
+    tensors["tasks.colourise.decoder.head.steps.xweight"] = tensors.pop("tasks.colourise.decoder.head.steps.6.weight")
     save_file(tensors, weights)
     state = weights.parent / "state.json"
     content = json.loads(state.read_text())

@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from torch.nn import functional as F
 
 from huecry.data.colour import PROTOTYPES, lab_to_rgb, rgb_to_lab
 from huecry.data.records import PhotoSet, Record
 from huecry.data.tokens import tokenize
-from huecry.tasks.colourise import AB, Colourise, ColouriseConfig
+from huecry.data.views import Sample
+from huecry.tasks.colourise import AB, Colourise, ColouriseConfig, WordMixture, prepare
 from huecry.towers import Encoded
 from huecry.training.encode import Encode, Step
 from huecry.training.task import Facts
 
 ROWS = 12
-FORMS = [{}, {"loss": "bins"}, {"hide": "channels"}, {"foreground": True, "uncoloured": 0.25}]
+FORMS = [{}, {"loss": "bins", "unnamed": 0.3}, {"hide": "channels"}, {"foreground": True, "uncoloured": 0.25}]
 
 
 def predicted(bundle: Any, batch: Any) -> torch.Tensor:
@@ -34,6 +37,12 @@ def raw(bundle: Any, batch: Any) -> torch.Tensor:
     encode = Encode(Step(bundle, batch), "colourise", task.reads(task.config), False)
     with torch.no_grad():
         return task.decoder(encode(task.input), encode("text"), batch.views.get("hidden")).double()
+
+
+def nearest(lab: torch.Tensor) -> int:
+    """Index of the prototype that a Lab colour [3] is nearest to, lightness counting half."""
+    ways = [sum(((0.5, 1, 1)[i] * (float(lab[i]) - p[i])) ** 2 for i in range(3)) for p in PROTOTYPES.values()]
+    return ways.index(min(ways))
 
 
 @pytest.mark.parametrize("config", FORMS)
@@ -55,7 +64,10 @@ def test_loss(config: dict[str, Any], drawn: Any) -> None:
                 if config.get("foreground"):
                     weight *= math.exp(-(((x / (out.shape[3] - 1) - 0.5) * 3) ** 2))
                 rgb = cell[:3].mean(dim=(1, 2)) / 255
-                ab = rgb_to_lab(rgb[:, None, None])[1:, 0, 0]
+                lab = rgb_to_lab(rgb[:, None, None])[:, 0, 0]
+                ab = lab[1:]
+                if not batch.inputs["colourise"]["named"][row, nearest(lab)]:
+                    weight *= config.get("unnamed", 1.0)
                 values = out[row, :, y, x]
                 if config.get("loss") == "bins":
                     index, shares = task.bins.encode(ab.float())
@@ -73,7 +85,7 @@ def test_loss(config: dict[str, Any], drawn: Any) -> None:
     # the twin sees four rows of the batch: it is given only these
     for name, tensor in batch.views.items():
         batch.views[name] = tensor[:4]
-    batch.inputs["colourise"]["coloured"] = batch.inputs["colourise"]["coloured"][:4]
+    batch.inputs["colourise"] = {name: tensor[:4] for name, tensor in batch.inputs["colourise"].items()}
     batch.row, batch.image, batch.person = batch.row[:4], batch.image[:4], batch.person[:4]
     assert bundle(batch)[0].item() == pytest.approx(0.1 * total / mass, rel=2e-3)
     assert loss.isfinite()
@@ -149,6 +161,42 @@ def test_shapes(grid: tuple[int, int], config: ColouriseConfig) -> None:
     hidden = torch.tensor([[1, 0, 0], [1, 0, 1]]) if config.hide == "channels" else None
     factor = 2 if config.loss == "bins" else 4
     assert task.predict(image, text, hidden).shape == (2, 2, factor * grid[0], factor * grid[1])
+
+
+def test_named_colours() -> None:
+    def named(caption: str) -> set[str]:
+        sample = Sample(0, 0, 0, coats().records[0], caption, Image.new("RGB", (8, 16)))
+        found = prepare(sample, np.random.default_rng(0))["named"]
+        return {name for name, here in zip(PROTOTYPES, found, strict=True) if here}
+
+    assert named("A man in a red coat, no green hat") == {"red", "maroon", "pink", "orange"}
+    assert named("A black man near a traffic light") == set()
+    assert named("A colorful skirt") == set(PROTOTYPES)
+
+
+@torch.no_grad()
+def test_a_mixture_over_the_words() -> None:
+    """Against loops; a padded word has no say."""
+    torch.manual_seed(0)
+    mixture = WordMixture(32, 5)
+    words, cells = torch.randn(2, 4, 32), torch.randn(2, 32, 2, 3)
+    valid = torch.tensor([[True] * 4, [True, True, False, False]])
+    logs = mixture(cells, words, valid)
+    assert logs.shape == (2, 5, 4, 6)
+    grown = F.pixel_shuffle(mixture.query(cells), 2)
+    for row, count in enumerate((4, 2)):
+        for y, x in ((0, 0), (3, 5), (1, 2)):
+            scores = [
+                math.exp(4.4816890703 * float(F.cosine_similarity(grown[row, :, y, x], mixture.key(word), dim=0)))
+                for word in words[row, :count]
+            ]
+            shares = sum(
+                score / sum(scores) * torch.softmax(mixture.classes(word), dim=0)
+                for score, word in zip(scores, words[row], strict=False)
+            )
+            assert torch.allclose(logs[row, :, y, x].exp(), shares, atol=1e-6)
+    words[1, 2:] = 9
+    assert torch.equal(mixture(cells, words, valid), logs)
 
 
 HUES = ("red", "green", "blue", "yellow", "purple", "orange")

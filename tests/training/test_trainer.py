@@ -1,9 +1,8 @@
-"""The loop: resuming is exact, accumulation weighs the same, groups and rates are as configured."""
+"""The loop: resuming is exact, accumulation weighs the same, the selection is stamped."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import signal
@@ -24,7 +23,6 @@ from huecry.data.order import identity_order
 from huecry.errors import UserError
 from huecry.tasks import TASKS
 from huecry.training.bundle import Bundle
-from huecry.training.optim import OptimConfig, build_optimizer, learning_rate
 from huecry.training.signals import Stopped
 from huecry.training.snapshot import load_snapshot, save_snapshot
 from huecry.training.stage import run_stage
@@ -33,7 +31,7 @@ from huecry.training.trainer import EpochContext
 BASE: dict[str, Any] = {
     "data": {"workers": 0, "sampler": "identity", "instances": 2},
     "tasks": {"contrastive": {}, "identity": {}},
-    "optim": {"lr": 1e-3},
+    "optim": {"lr": 1e-3, "muon": 2.0},
     "train": {"batch_size": 8, "epochs": 3, "log_every": 3, "save_every": 2, "cpu_threads": 1, "keep": 2},
     "views": {"rgb": {"erase": 0.5, "brightness": 0.2}},
 }
@@ -175,7 +173,7 @@ def test_accumulated_micro_batches_weigh_the_same(photos: Path, tmp_path: Path) 
     for name, batch, accumulate in (("whole", 8, 1), ("halves", 4, 2)):
         folder = tmp_path / name
         settings = (f"train.batch_size={batch}", f"train.accumulate={accumulate}", "train.max_steps=2")
-        settings += ("optim.clip=null", "train.log_every=1", "optim.lr=1e-4")
+        settings += ("optim.clip=null", "train.log_every=1", "optim.lr=1e-4", "optim.muon=null")
         run_stage(recipe(photos, folder, *settings, "tasks.contrastive=null"), TASKS)
         weights.append(outcome(folder)[1])
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -230,29 +228,6 @@ def test_without_a_selection_split_the_last_model_is_kept(make_photos: Any, tmp_
 def test_selection_on_test_is_stamped(photos: Path, tmp_path: Path) -> None:
     results = run_stage(recipe(photos, tmp_path / "run", "eval.select_on=test", "train.epochs=1"), TASKS)
     assert {entry["selected_on"] for entry in results.values()} == {"test"}
-
-
-def test_optimiser_groups(tiny_bundle: Any) -> None:
-    bundle = tiny_bundle({"identity": {}})
-    config = OptimConfig(lr=1e-3, head_lr_scale=7.0, weight_decay=0.3)
-    names = {id(parameter): name for name, parameter in bundle.named_parameters()}
-    for group in build_optimizer(bundle, config).param_groups:
-        for parameter in group["params"]:
-            name = names[id(parameter)]
-            assert group["scale"] == (7.0 if name.startswith("tasks.") else 1.0)
-            plain = "norm" in name or name.endswith(("bias", "logit_scale", "class_embedding"))
-            assert group["weight_decay"] == (0.0 if plain else 0.3), name
-
-
-def test_learning_rate_warms_up_and_decays() -> None:
-    config = OptimConfig(lr=2.0, warmup=0.1, schedule="cosine", final=0.25)
-    rates = [learning_rate(config, step, 100) for step in range(100)]
-    assert rates[0] == pytest.approx(0.2)
-    assert rates[9] == pytest.approx(2.0)
-    assert rates[55] == pytest.approx(2.0 * (0.25 + 0.75 * 0.5))
-    assert rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
-    assert learning_rate(OptimConfig(lr=2.0, warmup=0.0, schedule="constant"), 99, 100) == 2.0
-    assert math.isclose(learning_rate(OptimConfig(lr=1.0, warmup=0.0), 100, 100), 0.0, abs_tol=1e-12)
 
 
 def test_python_face_returns_the_results(photos: Path, tmp_path: Path) -> None:

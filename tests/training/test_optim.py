@@ -1,0 +1,105 @@
+"""The optimiser's groups, Muon beside AdamW against each alone, and the rate as a function of the step."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from huecry.training.optim import MuonAdamW, OptimConfig, build_optimizer, learning_rate
+
+
+def test_groups(tiny_bundle: Any) -> None:
+    bundle = tiny_bundle({"identity": {}})
+    config = OptimConfig(lr=1e-3, head_lr_scale=7.0, weight_decay=0.3)
+    names = {id(parameter): name for name, parameter in bundle.named_parameters()}
+    for group in build_optimizer(bundle, config).param_groups:
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            assert group["scale"] == (7.0 if name.startswith("tasks.") else 1.0)
+            plain = "norm" in name or name.endswith(("bias", "logit_scale", "class_embedding"))
+            assert group["weight_decay"] == (0.0 if plain else 0.3), name
+
+
+def test_muon_takes_the_matrices_of_linear_layers(tiny_bundle: Any) -> None:
+    bundle = tiny_bundle({"colour_words": {"blocks": 1}})
+    names = {id(parameter): name for name, parameter in bundle.named_parameters()}
+    optimiser = build_optimizer(bundle, OptimConfig(lr=1e-3, head_lr_scale=7.0, muon=6.0))
+    assert isinstance(optimiser, MuonAdamW)
+    by_muon, by_adamw = (
+        {names[id(parameter)] for group in part.param_groups for parameter in group["params"]}
+        for part in optimiser.parts.values()
+    )
+    assert by_muon | by_adamw == set(names.values())
+    assert not by_muon & by_adamw
+    for name in ("image.layers.0.mlp.fc1", "text.layers.2.self_attn.q_proj", "text.projection"):
+        assert f"towers.{name}.weight" in by_muon
+    for name in ("image.patch.weight", "text.words.weight", "text.positions", "image.layers.0.mlp.fc1.bias"):
+        assert f"towers.{name}" in by_adamw
+    scales = {names[id(parameter)]: group["scale"] for group in optimiser.param_groups for parameter in group["params"]}
+    assert scales["towers.text.projection.weight"] == 6.0
+    assert scales["tasks.colour_words.hue.weight"] == 42.0
+    assert scales["tasks.colour_words.hue.bias"] == 7.0
+    assert scales["towers.text.words.weight"] == 1.0
+
+
+def layers() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 2))
+
+
+def learn(model: nn.Module, optimisers: list[torch.optim.Optimizer], steps: int) -> None:
+    generator = torch.Generator().manual_seed(steps)
+    for _ in range(steps):
+        for optimiser in optimisers:
+            optimiser.zero_grad()
+        model(torch.randn(5, 6, generator=generator)).square().sum().backward()
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = 0.01 * group.get("scale", 1.0)
+            optimiser.step()
+
+
+def test_one_step_is_a_step_of_each() -> None:
+    """Beside torch's two optimisers, each on its own share; the rate set from outside reaches both."""
+    config = OptimConfig(lr=0.5, weight_decay=0.1, muon=3.0)
+    ours, theirs = layers(), layers()
+    matrices, rest = [theirs[0].weight, theirs[2].weight], [theirs[0].bias, *theirs[1].parameters(), theirs[2].bias]  # type: ignore[index, union-attr]
+    muon = torch.optim.Muon(matrices, weight_decay=0.1, momentum=0.9, adjust_lr_fn="match_rms_adamw")  # type: ignore[arg-type]
+    muon.param_groups[0]["scale"] = 3.0
+    adamw = torch.optim.AdamW(rest, weight_decay=0.0, betas=(0.9, 0.98))  # type: ignore[arg-type]
+    learn(ours, [build_optimizer(ours, config)], 4)
+    learn(theirs, [muon, adamw], 4)
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+    assert not torch.equal(ours[0].weight, layers()[0].weight)  # type: ignore[index]
+
+
+def test_the_state_goes_on_where_it_was() -> None:
+    config = OptimConfig(muon=3.0)
+    whole = layers()
+    learn(whole, [build_optimizer(whole, config)], 3)
+    first, second = build_optimizer(whole, config), None
+    learn(whole, [first], 2)
+    again = copy.deepcopy(whole)
+    second = build_optimizer(again, config)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    learn(whole, [first], 3)
+    learn(again, [second], 3)
+    for one, other in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_learning_rate_warms_up_and_decays() -> None:
+    config = OptimConfig(lr=2.0, warmup=0.1, schedule="cosine", final=0.25)
+    rates = [learning_rate(config, step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.2)
+    assert rates[9] == pytest.approx(2.0)
+    assert rates[55] == pytest.approx(2.0 * (0.25 + 0.75 * 0.5))
+    assert rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
+    assert learning_rate(OptimConfig(lr=2.0, warmup=0.0, schedule="constant"), 99, 100) == 2.0
+    assert math.isclose(learning_rate(OptimConfig(lr=1.0, warmup=0.0), 100, 100), 0.0, abs_tol=1e-12)
