@@ -18,6 +18,10 @@ install: .venv/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,track]'
 	touch $@
 
+# glibc gives the tensors of a step back to the system and asks for them again in the next; here it keeps them.
+demo: export MALLOC_MMAP_THRESHOLD_ := 2000000000
+demo: export MALLOC_TRIM_THRESHOLD_ := 8000000000
+demo: export MALLOC_TOP_PAD_ := 500000000
 demo: install
 	rm -rf $(DEMO)
 	$(LAUNCH) pretrain/run.py run.dir=$(DEMO)/pretrain

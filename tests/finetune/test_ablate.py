@@ -153,7 +153,8 @@ def test_what_a_grid_leaves(grid, photo_folder):
             if labelled:
                 assert resolved["model"]["source"] == str(run.parent / "pretrain")
                 assert list(resolved["tasks"]) == ["contrastive"]
-                assert resolved["train"]["epochs"] == resolved["eval"]["every"] == 1 / labelled  # as many steps
+                lengths = (resolved["train"]["epochs"], resolved["eval"]["every"])
+                assert lengths == (2 / labelled, 1 / labelled)  # as many steps as with all persons, of the recipe's 2, 1
             else:
                 assert list(resolved["tasks"]) == name.split("+")
     report = json.loads((grid / "ablation.json").read_text())
