@@ -154,7 +154,7 @@ def test_what_a_grid_leaves(grid, photo_folder):
                 assert resolved["model"]["source"] == str(run.parent / "pretrain")
                 assert list(resolved["tasks"]) == ["contrastive"]
                 lengths = (resolved["train"]["epochs"], resolved["eval"]["every"])
-                assert lengths == (2 / labelled, 1 / labelled)  # as many steps as with all persons, of the recipe's 2, 1
+                assert lengths == (2 / labelled, 1 / labelled)  # the recipe's 2 and 1, as many steps
             else:
                 assert list(resolved["tasks"]) == name.split("+")
     report = json.loads((grid / "ablation.json").read_text())
