@@ -1,8 +1,7 @@
 """Bins of the ab plane: soft encoding, rebalancing and decoding of colours as classes.
 
 Source: Zhang, Isola and Efros, "Colorful Image Colorization", ECCV 2016. The bins here are all that sRGB reaches, and
-    the prior is counted on the training pictures as they come, not on ImageNet. They decode at 0.38, which leaves a
-    mixture over words pale.
+    the prior is counted on the training pictures as they come, not on ImageNet.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from huecry.processes import gather
 
 STEP = 10.0
 NEIGHBOURS, SIGMA = 5, 5.0
-MIXING, TEMPERATURE = 0.5, 0.2
+MIXING, TEMPERATURE = 0.5, 0.38
 
 
 class Bins(nn.Module):

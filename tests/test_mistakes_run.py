@@ -33,7 +33,7 @@ def test_a_run_folder_is_not_written_over(photo_folder, finished_run, mistake):
 def test_a_snapshot_of_another_recipe(photo_folder, finished_run, mistake):
     before = contents(finished_run)
     line = mistake(stage(photo_folder, finished_run, "train.resume=true", "optim.lr=0.5"), finished_run)
-    assert "had optim.lr=0.0007, this recipe has optim.lr=0.5" in line
+    assert "had optim.lr=0.001, this recipe has optim.lr=0.5" in line
     line = mistake(stage(photo_folder, finished_run, "train.resume=true", "tasks.sdm.weight=2"), finished_run)
     assert "tasks.sdm=None" in line
     assert contents(finished_run) == before

@@ -192,7 +192,7 @@ def test_only_what_is_missing_is_made(copy, photo_folder, calls, capsys):
 def test_another_recipe_in_the_same_folder_is_refused(copy, make_photos, photo_folder, mistake):
     plain = command(photo_folder, copy, "--labelled", "0.5")
     before = contents(copy)
-    mistake([*plain, "finetune.optim.lr=0.5"], copy, "begun with finetune.optim.lr=0.001", "finetune.optim.lr=0.5")
+    mistake([*plain, "finetune.optim.lr=0.5"], copy, "begun with finetune.optim.lr=0.0003", "finetune.optim.lr=0.5")
     mistake([*plain, "pretrain.tasks.sdm.weight=2"], "begun with pretrain.tasks.sdm.weight=1.0")
     mistake([*plain, "pretrain.tasks.identity.weight=1", "pretrain.data.labels=given"], "pretrain.data.labels=pair")
     mistake([*plain, "--split", "test"], "evaluation.split=val")
