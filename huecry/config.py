@@ -157,7 +157,7 @@ _COUNTS += (
     "eval.every",
     "eval.batch_size",
 )
-_POSITIVE = ("data.workers", "optim.lr", "optim.head_lr_scale", "optim.weight_decay", "optim.eps")
+_POSITIVE = ("data.workers", "optim.lr", "optim.head_lr_scale", "optim.muon", "optim.weight_decay", "optim.eps")
 _SHARES = ("optim.warmup", "optim.final", "optim.momentum", "views.text_aug.mask_p", "views.text_aug.delete_p")
 _PICTURE_SHARES = ("flip", "erase", "erase_area", "brightness", "contrast", "saturation", "grayscale")
 RANGES: dict[str, tuple[float, float]] = {

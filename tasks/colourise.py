@@ -155,7 +155,11 @@ class Colourise(Task):
         binned, channels = config.loss == "bins", config.hide == "channels"
         self.bins = Bins() if binned else None
         self.doublings = 1 if binned else 2
-        head = Grow(width, 3 if channels else 2, 2) if self.bins is None else WordMixture(width, len(self.bins))
+        head = (
+            Grow(width, 3 if channels else 2, self.doublings)
+            if self.bins is None
+            else WordMixture(width, len(self.bins))
+        )
         self.decoder = Decoder(facts, width, config.blocks, 3 if channels else 0, head)
 
     @property

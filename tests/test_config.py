@@ -128,6 +128,7 @@ def test_a_choice_lists_what_may_be_chosen(argument, allowed):
         ("data.workers=-1", "at least 0"),
         ("optim.lr=-0.1", "at least 0"),
         ("optim.lr=.nan", "at least 0"),
+        ("optim.muon=-1", "at least 0"),
         ("optim.warmup=1.5", "0 to 1"),
         ("views.rgb.pad=-0.1", "0 to 0.5"),
         ("views.rgb2.hue=0.6", "0 to 0.5"),

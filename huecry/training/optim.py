@@ -50,18 +50,12 @@ class MuonAdamW(torch.optim.Optimizer):
     def __init__(self, muon: torch.optim.Muon, adamw: torch.optim.AdamW) -> None:
         self.parts = {"muon": muon, "adamw": adamw}
         super().__init__([*muon.param_groups, *adamw.param_groups], {})
-        # Optimizer copies the groups; both parts have to see a changed rate.
-        self.param_groups = [*muon.param_groups, *adamw.param_groups]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step of both; closure: evaluates the loss anew, once."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for part in self.parts.values():
-            part.step()
+        loss: float | None = self.parts["muon"].step(closure)
+        self.parts["adamw"].step()
         return loss
 
     def state_dict(self) -> dict[str, Any]:
@@ -79,19 +73,18 @@ def build_optimizer(bundle: nn.Module, config: OptimConfig) -> torch.optim.Optim
     Every group carries `scale`, its factor on the learning rate of the step.
     """
     matrices = {id(module.weight) for module in bundle.modules() if isinstance(module, nn.Linear)}
-    groups: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[float | None, bool, bool], list[nn.Parameter]] = {}
     for name, parameter in bundle.named_parameters():
         if parameter.requires_grad:
-            muon = config.muon is not None and id(parameter) in matrices
+            muon = config.muon if id(parameter) in matrices else None
             groups.setdefault((muon, name.startswith("tasks."), parameter.ndim > 1), []).append(parameter)
     if not groups:
         raise UserError("nothing to train: switch a task on, for example tasks.contrastive.weight=1")
     parts: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
     for (muon, head, decay), parameters in groups.items():
-        scale = (config.head_lr_scale if head else 1.0) * (config.muon or 1.0 if muon else 1.0)
-        parts[muon].append(
-            {"params": parameters, "weight_decay": config.weight_decay if decay else 0.0, "scale": scale}
-        )
+        scale = (config.head_lr_scale if head else 1.0) * (1.0 if muon is None else muon)
+        weight_decay = config.weight_decay if decay else 0.0
+        parts[muon is not None].append({"params": parameters, "weight_decay": weight_decay, "scale": scale})
     fast, slow = config.betas
     adamw = torch.optim.AdamW(parts[False], lr=config.lr, betas=(fast, slow), eps=config.eps, fused=True)
     if not parts[True]:
