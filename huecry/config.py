@@ -135,7 +135,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "data.sampler": ("random", "identity"),
     "data.labels": ("given", "pair"),
     "data.on_bad_image": ("error", "skip"),
-    "optim.schedule": ("cosine", "constant"),
+    "optim.schedule": ("cosine", "trapezoid", "constant"),
     "train.mixed_precision": (None, "no", "bf16", "fp16"),
     "eval.select_on": ("val", "test"),
     "eval.metric": ("R1", "R5", "R10", "mAP", "mINP"),

@@ -240,10 +240,10 @@ class Colourise(Task):
             return rgb_to_lab(torch.tanh(raw) / 2 + 0.5)[:, 1:]
         return torch.tanh(raw) * AB
 
-    def _binned(self, logits: Tensor, ab: Tensor, weights: Tensor) -> Tensor:
+    def _binned(self, logs: Tensor, ab: Tensor, weights: Tensor) -> Tensor:
         assert self.bins is not None
         index, shares = self.bins.encode(ab.movedim(1, -1))
-        logs = torch.log_softmax(logits.movedim(1, -1), dim=-1).gather(-1, index)
+        logs = logs.movedim(1, -1).gather(-1, index)
         balance = self.bins.weights.to(logs.dtype)[index[..., 0]]
         return global_mean(-balance * (shares.to(logs.dtype) * logs).sum(dim=-1), weights)
 

@@ -21,6 +21,7 @@ from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
 from huecry.data.tokens import EOT
 from huecry.towers.folder import write_model
+from huecry.towers.packing import PACKED, Packing
 
 LOG_SCALE_MAX = 4.60517
 """Upper bound of the logit scale: the float32 whose exponential is the last one below 100."""
@@ -32,7 +33,7 @@ class Encoded:
 
     Attributes:
         pooled: [B, D] projected feature, not normalised.
-        tokens: [B, N, d] all tokens after the tower's final norm.
+        tokens: [B, N, d] all tokens after the tower's final norm; zero where not valid.
         valid: [B, N] bool; all True for images, positions 0..EOT inclusive for text.
         projection: the tower's map from d to D, applied when ``projected`` is first read.
     """
@@ -58,8 +59,8 @@ class _QuickGELU(nn.Module):
         return F.silu(x * 1.702) / 1.702
 
 
-def _layers(config: CLIPVisionConfig | CLIPTextConfig) -> nn.ModuleList:
-    config._attn_implementation = "sdpa"
+def _layers(config: CLIPVisionConfig | CLIPTextConfig, attention: str) -> nn.ModuleList:
+    config._attn_implementation = attention
     layers = [CLIPEncoderLayer(config) for _ in range(config.num_hidden_layers)]
     if config.hidden_act == "quick_gelu":
         for layer in layers:
@@ -85,7 +86,7 @@ class ImageTower(nn.Module):
         self.patch = nn.Conv2d(3, width, config.patch_size, config.patch_size, bias=False)
         self.positions = nn.Parameter(torch.empty(1 + grid[0] * grid[1], width))
         self.pre_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.layers = _layers(config)
+        self.layers = _layers(config, "sdpa")
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.projection = nn.Linear(width, embed_dim, bias=False)
 
@@ -96,7 +97,7 @@ class ImageTower(nn.Module):
         patches = self.patch(pixels).flatten(2).transpose(1, 2)
         start = self.class_embedding.to(patches.dtype).expand(len(pixels), 1, -1)
         hidden = self.pre_norm(torch.cat([start, patches], dim=1) + self.positions)
-        tokens = self.norm(_run(self.layers, hidden, False, self.checkpointing and self.training))
+        tokens = self.norm(_run(self.layers, hidden, self.checkpointing and self.training))
         valid = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         return Encoded(self.projection(tokens[:, 0]), tokens, valid, self.projection)
 
@@ -115,32 +116,36 @@ class TextTower(nn.Module):
         width = config.hidden_size
         self.words = nn.Embedding(config.vocab_size, width)
         self.positions = nn.Parameter(torch.empty(config.max_position_embeddings, width))
-        self.layers = _layers(config)
+        self.layers = _layers(config, PACKED)
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.projection = nn.Linear(width, embed_dim, bias=False)
 
     def forward(self, ids: Tensor) -> Encoded:
         hits = ids == EOT
         eot = hits.int().argmax(dim=1)
-        last, complete = torch.stack([eot.max(), hits.any(dim=1).all()]).tolist()
+        last, count, complete = torch.stack([eot.max(), (eot + 1).sum(), hits.any(dim=1).all()]).tolist()
         if not complete:
             raise ValueError(f"a row of token ids without the end-of-text id {EOT}")
         length = min(-(-(last + 1) // 8) * 8, ids.shape[1], len(self.positions))
         if last >= length:
             raise ValueError(f"a caption of {last + 1} tokens for a context of {len(self.positions)}")
-        hidden = self.words(ids[:, :length]) + self.positions[:length]
-        tokens = self.norm(_run(self.layers, hidden, True, self.checkpointing and self.training))
+        places = torch.arange(length, device=ids.device)
+        valid = places <= eot[:, None]
+        packing = Packing(valid, count)
+        positions = F.embedding(packing.pack(places.expand_as(valid)), self.positions)
+        hidden = self.words(packing.pack(ids[:, :length])) + positions
+        hidden = _run(self.layers, hidden[None], self.checkpointing and self.training, packing=packing)
+        tokens = packing.unpack(self.norm(hidden[0]))
         pooled = self.projection(tokens[torch.arange(len(ids), device=ids.device), eot])
-        valid = torch.arange(length, device=ids.device) <= eot[:, None]
         return Encoded(pooled, tokens, valid, self.projection)
 
 
-def _run(layers: nn.ModuleList, hidden: Tensor, causal: bool, recompute: bool) -> Tensor:
+def _run(layers: nn.ModuleList, hidden: Tensor, recompute: bool, **attention: Any) -> Tensor:
     for layer in layers:
         if recompute:
-            hidden = checkpoint(layer, hidden, None, is_causal=causal, use_reentrant=False)
+            hidden = checkpoint(layer, hidden, None, use_reentrant=False, **attention)
         else:
-            hidden = layer(hidden, None, is_causal=causal)
+            hidden = layer(hidden, None, **attention)
     return hidden
 
 

@@ -22,8 +22,8 @@ class OptimConfig:
     """AdamW with warm-up and decay.
 
     lr: peak rate of the towers; heads learn at `lr * head_lr_scale`. weight_decay: not on norms, biases and the logit
-    scale. warmup: share of all steps with a linearly growing rate. schedule: cosine | constant; the cosine ends at
-    `final * lr`. clip: largest gradient norm, null for none. momentum: EMA factor of the momentum towers.
+    scale. warmup: share of all steps with a linearly growing rate. schedule: cosine | trapezoid | constant; the first
+    two end at `final * lr`, the trapezoid by a straight line over the last half of the steps. clip: largest gradient norm, null for none. momentum: EMA factor of the momentum towers.
     muon: the matrices of linear layers learn by Muon instead, at this factor on their rate; null for AdamW throughout.
     Meant for towers from scratch.
     """
@@ -99,5 +99,8 @@ def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
         return config.lr * (step + 1) / warmup
     if config.schedule == "constant":
         return config.lr
-    share = (step - warmup) / max(steps - warmup, 1)
-    return config.lr * (config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * share)))
+    if config.schedule == "trapezoid":
+        height = min(2 * (steps - step) / steps, 1.0)
+    else:
+        height = 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+    return config.lr * (config.final + (1 - config.final) * height)

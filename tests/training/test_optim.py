@@ -102,4 +102,7 @@ def test_learning_rate_warms_up_and_decays() -> None:
     assert rates[55] == pytest.approx(2.0 * (0.25 + 0.75 * 0.5))
     assert rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
     assert learning_rate(OptimConfig(lr=2.0, warmup=0.0, schedule="constant"), 99, 100) == 2.0
+    trapezoid = OptimConfig(lr=2.0, warmup=0.1, schedule="trapezoid", final=0.25)
+    found = [learning_rate(trapezoid, step, 100) for step in (0, 9, 10, 50, 75, 100)]
+    assert found == pytest.approx([0.2, 2.0, 2.0, 2.0, 2.0 * 0.625, 0.5])
     assert math.isclose(learning_rate(OptimConfig(lr=1.0, warmup=0.0), 100, 100), 0.0, abs_tol=1e-12)
