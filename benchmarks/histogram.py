@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
+from huecry.data.colour import rgb_to_lab
 from huecry.data.readers import read
 from huecry.data.records import PhotoSet
 from huecry.errors import UserError
@@ -38,26 +39,10 @@ LR, WEIGHT_DECAY, EPOCHS, BATCH = 2e-3, 0.5, 40, 256
 LOWEST, HIGHEST = np.array([0.0, -60.0, -60.0]), np.array([100.0, 60.0, 60.0])
 
 
-def srgb_to_lab(rgb: np.ndarray) -> np.ndarray:
-    """CIE Lab (D65, 2 degrees) of sRGB values in 0..1; the last axis holds the three channels."""
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    matrix = np.array(
-        [
-            [0.412453, 0.357580, 0.180423],
-            [0.212671, 0.715160, 0.072169],
-            [0.019334, 0.119193, 0.950227],
-        ]
-    )
-    xyz = linear @ matrix.T / np.array([0.95047, 1.0, 1.08883])
-    root = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
-    x, y, z = np.moveaxis(root, -1, 0)
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
-
-
 def describe_picture(picture: Image.Image) -> np.ndarray:
     """Square root of the Lab histograms of eight stripes, each summing to one before the root: [8 * 180] float32."""
     small = picture.convert("RGB").resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
-    lab = srgb_to_lab(np.asarray(small, dtype=np.float64) / 255)
+    lab = rgb_to_lab(torch.from_numpy(np.array(small)).double().movedim(-1, 0) / 255).movedim(0, -1).numpy()
     bins = np.array(BINS)
     cell = np.clip(((lab - LOWEST) / (HIGHEST - LOWEST) * bins).astype(np.int64), 0, bins - 1)
     index = (cell[..., 0] * bins[1] + cell[..., 1]) * bins[2] + cell[..., 2]

@@ -21,9 +21,10 @@ from huecry.errors import UserError
 class OptimConfig:
     """AdamW with warm-up and decay.
 
-    lr: peak rate of the towers; heads learn at `lr * head_lr_scale`. weight_decay: not on norms, biases and the logit
-    scale. warmup: share of all steps with a linearly growing rate. schedule: cosine | trapezoid | constant; the first
-    two end at `final * lr`, the trapezoid by a straight line over the last half of the steps. clip: largest gradient norm, null for none. momentum: EMA factor of the momentum towers.
+    lr: peak rate of the towers; heads learn at `lr * head_lr_scale`. weight_decay: not on norms, biases and the
+    logit scale. warmup: share of all steps with a linearly growing rate. schedule: cosine | trapezoid | constant;
+    the first two end at `final * lr`, the trapezoid by a straight line over the last half of the steps. clip:
+    largest gradient norm, null for none. momentum: EMA factor of the momentum towers.
     muon: the matrices of linear layers learn by Muon instead, at this factor on their rate; null for AdamW throughout.
     Meant for towers from scratch.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,4 +27,3 @@ def test_it_names_the_colours_that_it_sees(make_photos: Any) -> None:
     assert seeing > 0.9
     assert blind < 0.5
     assert set(np.unique(found.owner)) == set(range(24))
-    assert "colour_real" in sys.modules
