@@ -39,10 +39,10 @@ Step = Callable[[], Tensor]
 
 
 def full_length(ids: Tensor) -> Tensor:
-    """The same captions without anything to trim: the last one ends at the last position."""
-    longer = ids.clone()
-    longer[-1, 1:-1] = longer[-1, 1]
-    longer[-1, -1] = EOT
+    """The same captions without any padding: what follows their end is their first word, up to the last position."""
+    ended = (ids == EOT).cumsum(dim=1) > 0
+    longer = torch.where(ended, ids[:, 1:2], ids)
+    longer[:, -1] = EOT
     return longer
 
 
