@@ -39,7 +39,7 @@ from huecry.files import write_file
 from huecry.finetune.compare import PRIMARY, plot, share_name, summarise, table
 from huecry.finetune.run import finetune as run_finetune
 from huecry.pretrain.run import pretrain as run_pretrain
-from huecry.retrieval.evaluate import average_by_person, check_captions, extract, in_words, retrieval_queries
+from huecry.retrieval.evaluate import average_by_person, check_captions, evaluate_split, in_words
 from huecry.tasks import TASKS
 from huecry.towers import ModelConfig, load_branches, load_towers
 from huecry.training.bundle import Bundle
@@ -318,17 +318,15 @@ def _evaluate(folder: Path, recipe: Recipe, photos: PhotoSet) -> dict[str, Any]:
     """Flat metrics of the selected model of a run, and the mean average precision of each person's queries."""
     towers = load_towers(ModelConfig(source=str(folder)), recipe.run.seed)
     bundle = Bundle(towers, {}, LabelTable(photos, "given"), load_branches(str(folder))).to(PartialState().device)
-    features = extract(
+    found = evaluate_split(
         bundle,
+        towers,
         photos,
-        size=towers.image_size,
-        context=towers.context,
-        batch_size=recipe.eval.batch_size,
+        recipe.eval,
         workers=recipe.data.workers,
         on_bad_image=recipe.data.on_bad_image,
         progress=PartialState().is_main_process,
     )
-    found = retrieval_queries(features, photos, recipe.eval.ap)
     persons = average_by_person(found, photos)
     return {
         **found.summary(),

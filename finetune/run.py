@@ -16,10 +16,11 @@ def finetune(config: str = DEFAULT, *overrides: str, dry_run: bool = False) -> d
     Returns the results that the run folder holds, or None after a dry run, which only prints.
     Raises UserError for what the user can mend, Stopped when a signal ended training with a snapshot.
     """
+    from huecry.config import load_recipe
     from huecry.tasks import TASKS
     from huecry.training.stage import stage
 
-    return stage(config, overrides, TASKS, dry_run)
+    return stage(load_recipe(config, overrides, TASKS), TASKS, dry_run)
 
 
 if __name__ == "__main__":

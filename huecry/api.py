@@ -57,7 +57,7 @@ def evaluate(model: str, data: str, *overrides: str, split: str = "test", json: 
         workers=recipe.data.workers,
         on_bad_image=recipe.data.on_bad_image,
         progress=True,
-    )
+    ).summary()
     result = {"split": split, **metrics, "selected_on": _selected_on(Path(model))}
     print(in_words(metrics))
     if json is not None:

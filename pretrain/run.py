@@ -24,9 +24,10 @@ def pretrain(
     from huecry.tasks import TASKS
     from huecry.training.stage import stage
 
-    results = stage(config, overrides, TASKS, dry_run)
+    recipe = load_recipe(config, overrides, TASKS)
+    results = stage(recipe, TASKS, dry_run)
     if results is not None and probe:
-        probe_run(load_recipe(config, overrides, TASKS))
+        probe_run(recipe)
     return results
 
 

@@ -37,6 +37,8 @@ from huecry.training.encode import Encode
 from huecry.training.task import Facts, Preparer, Task, TaskConfig
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from huecry.data.views import Sample
 
 LEAST_CHROMA = 2.0
@@ -58,15 +60,22 @@ class GrayscaleConfig(TaskConfig):
     export: str = "rgb"
 
 
-def prepare(sample: Sample, _: np.random.Generator) -> dict[str, np.ndarray]:
-    """`coloured` [] bool: the caption names a colour, and the photograph shows some."""
-    named = bool(find_spans(sample.caption))
-    return {"coloured": np.array(named and chroma(sample) >= LEAST_CHROMA)}
+class Preparation:
+    """`coloured` [] bool: the caption names a colour, and the photograph shows some; the latter is seen once each."""
+
+    def __init__(self) -> None:
+        self.shown: dict[int, bool] = {}
+
+    def __call__(self, sample: Sample, _: np.random.Generator) -> dict[str, np.ndarray]:
+        named = bool(find_spans(sample.caption))
+        if named and sample.image not in self.shown:
+            self.shown[sample.image] = chroma(sample.picture) >= LEAST_CHROMA
+        return {"coloured": np.array(named and self.shown[sample.image])}
 
 
-def chroma(sample: Sample) -> float:
-    """Mean distance of the photograph's colours from grey, in units of Lab."""
-    small = np.array(sample.picture.resize((16, 32)))
+def chroma(picture: Image.Image) -> float:
+    """Mean distance of a photograph's colours from grey, in units of Lab."""
+    small = np.array(picture.resize((16, 32)))
     lab = rgb_to_lab(torch.from_numpy(small).permute(2, 0, 1) / 255)
     return float(lab[1:].square().sum(dim=0).sqrt().mean())
 
@@ -110,7 +119,7 @@ class Grayscale(Task):
 
     @staticmethod
     def preparer(config: Any) -> Preparer:
-        return prepare
+        return Preparation()
 
     def forward(self, encode: Encode, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         f, g = encode("rgb").pooled, encode("text").pooled

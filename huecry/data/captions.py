@@ -337,7 +337,7 @@ def mask_colours(caption: str) -> tuple[list[int], list[int]]:
         positions.append(len(ids))
         ids.append(MASK)
         done = span.end
-    return ids + encode(caption[done:]), positions
+    return [*ids, *encode(caption[done:])], positions
 
 
 def replace_colour(caption: str, span: Span, word: str) -> str:

@@ -82,9 +82,10 @@ def _clean(text: str) -> str:
     return html.unescape(html.unescape(ftfy.fix_text(text)))
 
 
-def encode(text: str) -> list[int]:
+@lru_cache(maxsize=1 << 14)
+def encode(text: str) -> tuple[int, ...]:
     """The ids of a caption or a piece of one, without start and end."""
-    return _tokenizer().encode(_clean(text), add_special_tokens=False).ids
+    return tuple(_tokenizer().encode(_clean(text), add_special_tokens=False).ids)
 
 
 def pack(rows: Sequence[Sequence[int]], context: int = CONTEXT) -> Tensor:

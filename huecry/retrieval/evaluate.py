@@ -190,7 +190,7 @@ def evaluate_split(
     workers: int = 0,
     on_bad_image: str = "error",
     progress: bool = False,
-) -> dict[str, float]:
+) -> QueryFigures:
     """Extract and rank one split with a model that holds the towers; the same figures on every process."""
     check_captions(photos)
     features = extract(
@@ -203,7 +203,7 @@ def evaluate_split(
         on_bad_image=on_bad_image,
         progress=progress,
     )
-    return retrieval_metrics(features, photos, config.ap)
+    return retrieval_queries(features, photos, config.ap)
 
 
 def in_words(metrics: dict[str, float]) -> str:

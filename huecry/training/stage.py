@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from omegaconf import OmegaConf
 from torch import distributed
 
-from huecry.config import Recipe, find_task, load_recipe, read_yaml
+from huecry.config import Recipe, find_task, read_yaml
 from huecry.data.readers import describe, keep_labelled, read
 from huecry.data.records import PhotoSet
 from huecry.data.views import IMAGE_VIEWS, TEXT_VIEWS
@@ -44,14 +44,9 @@ Hook = Callable[[EpochContext], None]
 
 
 def stage(
-    config: str,
-    overrides: Sequence[str],
-    table: Mapping[str, type[Task]],
-    dry_run: bool,
-    before_epoch: Hook | None = None,
+    recipe: Recipe, table: Mapping[str, type[Task]], dry_run: bool, before_epoch: Hook | None = None
 ) -> dict[str, Any] | None:
-    """Run a stage by recipe and `key=value` changes; see `run_stage`. A dry run only reports, and returns None."""
-    recipe = load_recipe(config, overrides, table)
+    """Run a stage by its recipe; see `run_stage`. A dry run only reports, and returns None."""
     if not dry_run:
         return run_stage(recipe, table, before_epoch)
     with _offline():
@@ -93,7 +88,7 @@ def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hoo
             workers=recipe.data.workers,
             on_bad_image=recipe.data.on_bad_image,
             progress=accelerator.is_main_process,
-        )
+        ).summary()
 
     trainer = Trainer(
         recipe,

@@ -6,25 +6,12 @@ import pickle
 import random
 
 import pytest
+from spans import only, texts, told
 
-from huecry.data.captions import HUES, MODIFIERS, NEIGHBOURS, Span, find_spans, mask_colours, replace_colour
+from huecry.data.captions import HUES, MODIFIERS, NEIGHBOURS, find_spans, mask_colours, replace_colour
 from huecry.data.tokens import encode
 
 EXAMPLE = "A man in a dark blue-grey t-shirt and black shoes"
-
-
-def told(caption: str) -> list[tuple]:
-    """(text, hue, modifier, noun, scored) of each span."""
-    return [(caption[s.start : s.end], s.hue, s.modifier, s.noun, s.scored) for s in find_spans(caption)]
-
-
-def texts(caption: str, scored: bool | None = None) -> list[str]:
-    return [caption[s.start : s.end] for s in find_spans(caption) if scored is None or s.scored == scored]
-
-
-def only(caption: str) -> Span:
-    (span,) = find_spans(caption)
-    return span
 
 
 def test_the_worked_example():
@@ -37,7 +24,7 @@ def test_the_worked_example():
     ids, positions = mask_colours(EXAMPLE)
     assert ids == [320, 786, 530, 320, 49405, 268, 49405, 339, 268, 2523, 537, 49405, 4079]
     assert [1 + position for position in positions] == [5, 7, 12]  # 1: the start that the tokenizer puts before them
-    assert encode(EXAMPLE) == [320, 786, 530, 320, 3144, 1746, 268, 5046, 339, 268, 2523, 537, 1449, 4079]
+    assert encode(EXAMPLE) == (320, 786, 530, 320, 3144, 1746, 268, 5046, 339, 268, 2523, 537, 1449, 4079)
 
 
 def test_the_classes():

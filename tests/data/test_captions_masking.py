@@ -10,18 +10,14 @@ from random import Random
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from spans import only
 
 from huecry.data import lexicon
-from huecry.data.captions import HUES, MODIFIERS, Span, find_spans, mask_colours
+from huecry.data.captions import HUES, MODIFIERS, find_spans, mask_colours
 from huecry.data.people import dress_people, take_photo
 from huecry.data.people.wardrobe import SHADES
 from huecry.data.people.wording import slip
 from huecry.data.tokens import EOT, MASK, VOCAB, encode, pack, tokenize, vocabulary
-
-
-def only(caption: str) -> Span:
-    (span,) = find_spans(caption)
-    return span
 
 
 def decode(ids: list[int]) -> str:

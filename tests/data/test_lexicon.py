@@ -5,23 +5,10 @@ from __future__ import annotations
 from importlib.resources import files
 
 import pytest
+from spans import only, texts, told
 
 from huecry.data import lexicon
-from huecry.data.captions import Span, find_spans
-
-
-def told(caption: str) -> list[tuple]:
-    """(text, hue, modifier, noun, scored) of each span."""
-    return [(caption[s.start : s.end], s.hue, s.modifier, s.noun, s.scored) for s in find_spans(caption)]
-
-
-def texts(caption: str, scored: bool | None = None) -> list[str]:
-    return [caption[s.start : s.end] for s in find_spans(caption) if scored is None or s.scored == scored]
-
-
-def only(caption: str) -> Span:
-    (span,) = find_spans(caption)
-    return span
+from huecry.data.captions import find_spans
 
 
 def test_every_form_has_one_class():

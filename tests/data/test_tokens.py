@@ -60,7 +60,7 @@ def test_ids_of_real_captions_are_open_clips_and_quick(reference):
 
 def test_a_worked_example():
     caption = "A man in a dark blue-grey t-shirt and black shoes"
-    ids = [320, 786, 530, 320, 3144, 1746, 268, 5046, 339, 268, 2523, 537, 1449, 4079]
+    ids = (320, 786, 530, 320, 3144, 1746, 268, 5046, 339, 268, 2523, 537, 1449, 4079)
     assert encode(caption) == ids
     assert tokenize([caption])[0].tolist() == [SOT, *ids, EOT, *[0] * 61]
 

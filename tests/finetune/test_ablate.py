@@ -20,7 +20,11 @@ from huecry.finetune import ablate
 from huecry.finetune.ablate import grid_rows, split_changes
 from huecry.training.bundle import Bundle
 
-ONE = (*(f"pretrain.{one}" if one.startswith("tasks.") else one for one in SMALL), "train.max_steps=1")
+ONE = (
+    *(f"pretrain.{one}" if one.startswith("tasks.") else one for one in SMALL),
+    "train.max_steps=1",
+    "finetune.train.epochs=2",
+)
 PAIR = "pretrain.tasks.sdm.weight=1"  # beside contrastive, which the recipe has
 
 
@@ -154,7 +158,7 @@ def test_what_a_grid_leaves(grid, photo_folder):
                 assert resolved["model"]["source"] == str(run.parent / "pretrain")
                 assert list(resolved["tasks"]) == ["contrastive"]
                 lengths = (resolved["train"]["epochs"], resolved["eval"]["every"])
-                assert lengths == (2 / labelled, 1 / labelled)  # the recipe's 2 and 1, as many steps
+                assert lengths == (2 / labelled, 1 / labelled)  # 2 and 1 of all persons, as many steps
             else:
                 assert list(resolved["tasks"]) == name.split("+")
     report = json.loads((grid / "ablation.json").read_text())

@@ -184,7 +184,7 @@ def test_skip_leaves_an_unreadable_photograph_out_and_error_names_it(make_photos
     with pytest.raises(UserError, match=r"^test/1_0\.png: "):
         evaluate_split(bundle, bundle.towers, photos, EvalConfig())
     with pytest.warns(UserWarning, match=r"test/1_0\.png"):
-        found = evaluate_split(bundle, bundle.towers, photos, EvalConfig(), on_bad_image="skip")
+        found = evaluate_split(bundle, bundle.towers, photos, EvalConfig(), on_bad_image="skip").summary()
     assert (found["queries"], found["gallery"], found["persons"]) == (6, 3, 2)
 
 
@@ -206,8 +206,8 @@ def test_features_that_are_not_finite():
 
 
 def test_evaluation_is_of_the_split_and_repeats(bundle, photos):
-    first = evaluate_split(bundle, bundle.towers, photos, EvalConfig(batch_size=4))
-    second = evaluate_split(bundle, bundle.towers, photos, EvalConfig(batch_size=4))
+    first = evaluate_split(bundle, bundle.towers, photos, EvalConfig(batch_size=4)).summary()
+    second = evaluate_split(bundle, bundle.towers, photos, EvalConfig(batch_size=4)).summary()
     assert first == second
     assert (first["queries"], first["gallery"], first["persons"]) == (18, 9, 3)
     assert 0 < first["mINP"] <= first["mAP"] <= 100

@@ -151,7 +151,7 @@ def trained(photos: str, folder: Path, sampler: str) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     trainer.fit()
     test = read(photos, recipe.data)["test"]
-    metrics = evaluate_split(trainer.model, bundle.towers, test, recipe.eval)
+    metrics = evaluate_split(trainer.model, bundle.towers, test, recipe.eval).summary()
     weights = {key: value.detach().clone() for key, value in bundle.state_dict().items()}
     return {"weights": weights, "metrics": metrics, "lines": (folder / "metrics.jsonl").read_text()}
 
