@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands do, before torch is imported
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from record import record
 

@@ -22,10 +22,12 @@ class Parser(argparse.ArgumentParser):
 def exit_status(work: Callable[[], object], debug: bool) -> int:
     """Do the work; 0 when it is done, 2 after a user's mistake, 128 + signal when stopped by one.
 
-    Called before torch is imported: its threads then sleep while they wait, instead of taking the cores from the data
-    workers (on two cores with one worker that is a factor of several).
+    Called before torch is imported: its threads then spin for some microseconds while they wait, and sleep after that.
+    Spinning on, they would take the cores from the data workers; asleep at once, they would be woken thousands of times
+    a step (`benchmarks/thread_wait.py`).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     from huecry.processes import leave
     from huecry.training.signals import Stopped
 
