@@ -135,11 +135,16 @@ def main() -> None:
                 found = run(given, source, seed, epochs)
             runs.append({key: found[key] for key in (*WORDS, *PAINT)})
             record(arguments.json, command, figures)
+    figures["means"] = {
+        name: {key: statistics.mean(run[key] for run in figures[name]) for key in (*WORDS, *PAINT)}
+        for name in ("colour tasks", "shuffled captions")
+    }
+    record(arguments.json, command, figures)
     print("histogram: " + "  ".join(f"{key} {value:.2f}" for key, value in figures["histogram"].items()))
     for name in ("colour tasks", "shuffled captions"):
         for key in (*WORDS, *PAINT):
-            values = [one[key] for one in figures[name]]
-            print(f"{name:20}{key:28}{statistics.mean(values):8.2f}   {'  '.join(f'{one:.2f}' for one in values)}")
+            runs = "  ".join(f"{one[key]:.2f}" for one in figures[name])
+            print(f"{name:20}{key:28}{figures['means'][name][key]:8.2f}   {runs}")
 
 
 if __name__ == "__main__":

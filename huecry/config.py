@@ -136,6 +136,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "data.labels": ("given", "pair"),
     "data.on_bad_image": ("error", "skip"),
     "optim.schedule": ("cosine", "trapezoid", "constant"),
+    "optim.momentum_schedule": ("constant", "cosine"),
     "train.mixed_precision": (None, "no", "bf16", "fp16"),
     "eval.select_on": ("val", "test"),
     "eval.metric": ("R1", "R5", "R10", "mAP", "mINP"),

@@ -5,6 +5,7 @@ from huecry.tasks.colourise import Colourise
 from huecry.tasks.contrastive import Contrastive
 from huecry.tasks.grayscale import Grayscale
 from huecry.tasks.identity import Identity
+from huecry.tasks.moco import MoCo
 from huecry.tasks.sdm import SDM
 from huecry.training.task import Task
 
@@ -14,5 +15,6 @@ TASKS: dict[str, type[Task]] = {
     "contrastive": Contrastive,
     "grayscale": Grayscale,
     "identity": Identity,
+    "moco": MoCo,
     "sdm": SDM,
 }

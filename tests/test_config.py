@@ -106,6 +106,7 @@ def test_a_list_where_names_are_expected_names_the_argument():
         ("data.labels=none", "given, pair"),
         ("data.on_bad_image=ignore", "error, skip"),
         ("optim.schedule=step", "cosine, trapezoid, constant"),
+        ("optim.momentum_schedule=step", "constant, cosine"),
         ("train.mixed_precision=fp8", "null, no, bf16, fp16"),
         ("eval.select_on=train", "val, test"),
         ("eval.metric=r1", "R1, R5, R10, mAP, mINP"),

@@ -92,6 +92,14 @@ class Encode:
         """Current label [B] of each local row's photograph; -1 where unknown."""
         return self._step.once("labels", lambda: self._step.bundle.labels.of(self._step.batch.row))
 
+    def labels_of(self, rows: Tensor) -> Tensor:
+        """Current labels [N] of the photographs of any dataset rows [N]; -1 where unknown, and for row -1."""
+        return torch.where(rows < 0, -1, self._step.bundle.labels.of(rows.clamp(min=0)))
+
+    def images_of(self, rows: Tensor) -> Tensor:
+        """The photographs [N] of any dataset rows [N]; -1 for row -1."""
+        return torch.where(rows < 0, -1, self._step.bundle.labels.row_image[rows.clamp(min=0)])
+
     def gather_ids(self, name: str) -> Tensor:
         """`row`, `image`, `person` or `labels` of all processes, [W*B] int64."""
         local = self.labels if name == "labels" else getattr(self._step.batch, name)

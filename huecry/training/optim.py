@@ -24,7 +24,8 @@ class OptimConfig:
     lr: peak rate of the towers; heads learn at `lr * head_lr_scale`. weight_decay: not on norms, biases and the
     logit scale. warmup: share of all steps with a linearly growing rate. schedule: cosine | trapezoid | constant;
     the first two end at `final * lr`, the trapezoid by a straight line over the last half of the steps. clip:
-    largest gradient norm, null for none. momentum: EMA factor of the momentum towers.
+    largest gradient norm, null for none. momentum: EMA factor of the momentum towers, from the first step on
+    (momentum_schedule `constant`) or growing to 1 by half a cosine (`cosine`).
     muon: the matrices of linear layers learn by Muon instead, at this factor on their rate; null for AdamW throughout.
     Meant for towers from scratch.
     """
@@ -39,6 +40,7 @@ class OptimConfig:
     final: float = 0.0
     clip: float | None = 1.0
     momentum: float = 0.999
+    momentum_schedule: str = "constant"
     muon: float | None = None
 
 
@@ -105,3 +107,10 @@ def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
     else:
         height = 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
     return config.lr * (config.final + (1 - config.final) * height)
+
+
+def momentum_at(config: OptimConfig, step: int, steps: int) -> float:
+    """The EMA factor of the momentum towers after an optimiser step (counted from 0) of `steps`."""
+    if config.momentum_schedule == "constant":
+        return config.momentum
+    return 1 - (1 - config.momentum) * 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -31,7 +31,7 @@ from huecry.processes import world
 from huecry.retrieval.evaluate import Features, extract
 from huecry.training.bundle import Bundle
 from huecry.training.gradients import task_gradients
-from huecry.training.optim import build_optimizer, learning_rate
+from huecry.training.optim import build_optimizer, learning_rate, momentum_at
 from huecry.training.runlog import RunLog
 from huecry.training.signals import Stopped, StopSignals
 from huecry.training.snapshot import load_snapshot, save_snapshot
@@ -190,7 +190,7 @@ class Trainer:
         self.optimizer.zero_grad()
         self.progress.step += 1
         self.log.count += 1
-        self.bundle.after_step(self.progress.step, optim.momentum)
+        self.bundle.after_step(self.progress.step, momentum_at(optim, self.progress.step - 1, self.steps))
         norm = torch.as_tensor(norm, device=accelerator.device)
         if accelerator.scaler is not None:  # a step whose gradient overflowed was skipped, and has no norm
             norm = torch.nan_to_num(norm, nan=0.0, posinf=0.0)

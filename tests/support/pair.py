@@ -78,6 +78,9 @@ TASK_SETS: dict[str, dict[str, Any]] = {
     "channels": {"colourise": {"hide": "channels"}},
     "grayscale_identities": {"grayscale": {"identities": True}},
     "colourless_half": {"colour_words": {}, "colourise": {}, "grayscale": {}},
+    "moco": {"moco": {"length": 40}},
+    "moco_union": {"moco": {"length": 40, "negatives": "union", "intra": True, "image_key": "rgb2"}},
+    "moco_multi_positive": {"moco": {"length": 40, "negatives": "multi_positive"}},
     "all": {"contrastive": {}, "sdm": {}, "identity": {"scale": 28.0}, "queue": {}},
 }
 
@@ -117,6 +120,12 @@ def gradients(photos: str, name: str) -> dict[str, Any]:
         for inputs in batch.inputs.values():
             for array in inputs.values():
                 array[rank_of_row == 1] = False if array.dtype == torch.bool else -1
+    if "moco" in TASK_SETS[name]:  # a queue that holds other rows, and has come round once
+        for start in (0, 8, 16):
+            (earlier,) = loader.epoch(order[start : start + BATCH], 0, 0, 1)
+            with torch.no_grad():
+                bundle(earlier)
+            bundle.after_backward()
     with torch.no_grad():
         single = gather(bundle(batch)[0][None]).mean()
     bundle.double()
@@ -129,7 +138,7 @@ def gradients(photos: str, name: str) -> dict[str, Any]:
         "single": single,
         "loss": gather(loss.detach()[None]).mean(),
         "gradients": {key: value.grad for key, value in bundle.named_parameters() if value.grad is not None},
-        "buffers": {key: value for key, value in bundle.named_buffers() if "queue" in key},
+        "buffers": {key: value for key, value in bundle.named_buffers() if "queue" in key or "moco" in key},
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from huecry.training.optim import MuonAdamW, OptimConfig, build_optimizer, learning_rate
+from huecry.training.optim import MuonAdamW, OptimConfig, build_optimizer, learning_rate, momentum_at
 
 
 def test_groups(tiny_bundle: Any) -> None:
@@ -106,3 +106,13 @@ def test_learning_rate_warms_up_and_decays() -> None:
     found = [learning_rate(trapezoid, step, 100) for step in (0, 9, 10, 50, 75, 100)]
     assert found == pytest.approx([0.2, 2.0, 2.0, 2.0, 2.0 * 0.625, 0.5])
     assert math.isclose(learning_rate(OptimConfig(lr=1.0, warmup=0.0), 100, 100), 0.0, abs_tol=1e-12)
+
+
+def test_momentum_is_constant_or_grows_to_one() -> None:
+    assert momentum_at(OptimConfig(momentum=0.9), 77, 100) == 0.9
+    growing = OptimConfig(momentum=0.9, momentum_schedule="cosine")
+    values = [momentum_at(growing, step, 100) for step in range(101)]
+    assert values[0] == pytest.approx(0.9)
+    assert values[50] == pytest.approx(0.95)
+    assert values[100] == 1.0
+    assert values == sorted(values)

@@ -72,6 +72,15 @@ def test_a_queue_holds_the_global_batch_in_rank_order(both: Any) -> None:
     assert torch.allclose(one["tasks.queue.keys"], two["tasks.queue.keys"], atol=1e-5)
 
 
+def test_queues_of_moco_hold_the_keys_of_all_processes_in_rank_order(both: Any) -> None:
+    for name in ("moco", "moco_union", "moco_multi_positive"):
+        one, two = both[0][name]["buffers"], both[1][name]["buffers"]
+        for key, buffer in one.items():
+            assert torch.allclose(buffer, two[key], atol=1e-5), key
+        assert (one["tasks.moco.pointer"].item(), one["tasks.moco.batches"].item()) == (64 % 40, 4)
+        assert (one["tasks.moco.rows"] >= 0).all()
+
+
 @pytest.mark.parametrize("sampler", ["random", "identity"])
 def test_weights_after_one_step(sampler: str, both: Any) -> None:
     one, two = both[0][f"trained_{sampler}"]["weights"], both[1][f"trained_{sampler}"]["weights"]
