@@ -26,7 +26,9 @@ from huecry.data.readers import ReadOptions
 from huecry.data.views import VIEWS, ViewsConfig, check_legal
 from huecry.errors import UserError
 from huecry.retrieval.evaluate import EvalConfig
+from huecry.retrieval.kreciprocal import CONVENTIONS
 from huecry.towers import ModelConfig
+from huecry.training.labels import RelabelConfig
 from huecry.training.optim import OptimConfig
 from huecry.training.task import Task, TaskConfig
 
@@ -39,7 +41,8 @@ class DataConfig(ReadOptions):
 
     source: a folder, `hf:org/name`, `people`, or a list of them.
     sampler: `random`, or `identity` with `instances` rows of a person side by side.
-    labels: `given` person ids, or `pair`, which treats every photograph as a person of its own.
+    labels: `given` person ids; `pair`, which treats every photograph as a person of its own; or `pseudo`, clusters
+    that are made anew before an epoch, see `RelabelConfig`.
     labelled: share of the training persons kept for training, chosen by `run.seed`; the others are left out.
     on_bad_image: `error`, or `skip` to go on without a photograph that cannot be decoded.
     workers: data-loading processes of each training process.
@@ -103,6 +106,7 @@ class Recipe:
     model: ModelConfig
     data: DataConfig
     views: ViewsConfig
+    relabel: RelabelConfig
     optim: OptimConfig
     train: TrainConfig
     eval: EvalConfig
@@ -126,6 +130,7 @@ SECTIONS: dict[str, type] = {
     "model": ModelConfig,
     "data": DataConfig,
     "views": ViewsConfig,
+    "relabel": RelabelConfig,
     "optim": OptimConfig,
     "train": TrainConfig,
     "eval": EvalConfig,
@@ -133,7 +138,9 @@ SECTIONS: dict[str, type] = {
 }
 CHOICES: dict[str, tuple[Any, ...]] = {
     "data.sampler": ("random", "identity"),
-    "data.labels": ("given", "pair"),
+    "data.labels": ("given", "pair", "pseudo"),
+    "relabel.source": ("image", "text", "both"),
+    "relabel.convention": CONVENTIONS,
     "data.on_bad_image": ("error", "skip"),
     "optim.schedule": ("cosine", "trapezoid", "constant"),
     "optim.momentum_schedule": ("constant", "cosine"),
@@ -157,6 +164,7 @@ _COUNTS += (
     "train.cpu_threads",
     "eval.every",
     "eval.batch_size",
+    *(f"relabel.{name}" for name in ("every", "min_samples", "k1", "k2")),
 )
 _POSITIVE = ("data.workers", "optim.lr", "optim.head_lr_scale", "optim.muon", "optim.weight_decay", "optim.eps")
 _SHARES = ("optim.warmup", "optim.final", "optim.momentum", "views.text_aug.mask_p", "views.text_aug.delete_p")
@@ -170,6 +178,8 @@ RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys((f"views.{view}.{name}" for view in ("rgb", "rgb2") for name in ("pad", "hue")), (0, 0.5)),
     "optim.clip": (1e-9, math.inf),
     "data.labelled": (1e-9, 1),
+    "relabel.start": (0, math.inf),
+    "relabel.eps": (0.02, 0.97),
     "run.seed": (0, 2**32 - 1),
 }
 """Least and greatest value of a number; null, where a key takes it, is always in range."""

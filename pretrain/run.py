@@ -21,11 +21,13 @@ def pretrain(
     """
     from huecry.config import load_recipe
     from huecry.pretrain.probes import probe_run
+    from huecry.pretrain.relabel import Relabel
     from huecry.tasks import TASKS
     from huecry.training.stage import stage
 
     recipe = load_recipe(config, overrides, TASKS)
-    results = stage(recipe, TASKS, dry_run)
+    hook = Relabel(recipe.relabel) if recipe.data.labels == "pseudo" else None
+    results = stage(recipe, TASKS, dry_run, hook)
     if results is not None and probe:
         probe_run(recipe)
     return results

@@ -38,14 +38,14 @@ EMPTY = -1
 
 @dataclass
 class MoCoConfig(TaskConfig):
-    """length: keys a queue holds. temperature: T. negatives: `mask` | `union` | `multi_positive`.
+    """queue_size: keys that a queue holds. temperature: T. negatives: `mask` | `union` | `multi_positive`.
 
     image_key, text_key: the views that keys are made of. intra: also compare within each modality.
     alpha, alpha_steps: of `multi_positive`: the momentum towers' share in the target, and batches until it is reached.
     """
 
     weight: float = 0.5
-    length: int = 4096
+    queue_size: int = 4096
     temperature: float = 0.07
     negatives: str = "mask"
     image_key: str = "rgb"
@@ -74,8 +74,8 @@ class MoCo(Task):
     def __init__(self, config: Any, facts: Facts) -> None:
         super().__init__(config, facts)
         for name in ("image_keys", "text_keys"):
-            self.register_buffer(name, F.normalize(torch.randn(config.length, facts.embed_dim), dim=1))
-        self.register_buffer("rows", torch.full((config.length,), EMPTY))
+            self.register_buffer(name, F.normalize(torch.randn(config.queue_size, facts.embed_dim), dim=1))
+        self.register_buffer("rows", torch.full((config.queue_size,), EMPTY))
         for name in ("pointer", "batches"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
 
@@ -92,8 +92,8 @@ class MoCo(Task):
             if getattr(config, key) not in views:
                 known = ", ".join(sorted(views))
                 raise UserError(f"tasks.{name}.{key}={getattr(config, key)}: no such view; choose one of {known}")
-        if config.temperature <= 0 or config.length < 1:
-            raise UserError(f"tasks.{name}: temperature must be above 0, length at least 1")
+        if config.temperature <= 0 or config.queue_size < 1:
+            raise UserError(f"tasks.{name}: temperature must be above 0, queue_size at least 1")
         if not 0 <= config.alpha <= 1 or config.alpha_steps < 0:
             raise UserError(f"tasks.{name}: alpha must be in 0..1, alpha_steps 0 or more")
         if config.intra and config.image_key == "rgb":
@@ -178,7 +178,7 @@ class MoCo(Task):
         rows = encode.gather_ids("row")
         if len(rows) > len(self.rows):
             raise UserError(
-                f"tasks.moco.length={len(self.rows)}: less than the {len(rows)} keys of one batch; raise it"
+                f"tasks.moco.queue_size={len(self.rows)}: less than the {len(rows)} keys of one batch; raise it"
             )
         at = (self.pointer + torch.arange(len(rows), device=rows.device)) % len(self.rows)
         self.rows[at] = rows

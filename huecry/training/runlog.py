@@ -81,15 +81,15 @@ class RunLog:
         """What a snapshot keeps of this process, in plain values."""
         return {"count": self.count, "sums": {name: float(value) for name, value in self.sums.items()}}
 
-    def restore(self, state: dict[str, Any] | None, step: int) -> None:
-        """Go back to a snapshot's state at a step: later lines are cut from the files."""
+    def restore(self, state: dict[str, Any] | None, step: int, epoch: int) -> None:
+        """Go back to a snapshot's state at a step: lines written later, or of an epoch from this one on, are cut."""
         if state is not None:
             device = self.accelerator.device
             self.sums = {name: torch.tensor(value, device=device) for name, value in state["sums"].items()}
             self.count = state["count"]
         if self.accelerator.is_main_process:
             for name in FILES:
-                _cut(self.folder / name, step)
+                _cut(self.folder / name, step, epoch)
 
     def _append(self, name: str, line: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
@@ -97,14 +97,15 @@ class RunLog:
                 file.write(json.dumps(line) + "\n")
 
 
-def _cut(path: Path, step: int) -> None:
-    """Drop the lines written after a step, and a last line cut short."""
+def _cut(path: Path, step: int, epoch: int) -> None:
+    """Drop the lines written after a step or of an epoch that is not begun, and a last line cut short."""
     if not path.exists():
         return
     kept = []
     for line in path.read_text().splitlines():
         try:
-            if json.loads(line)["step"] > step:
+            values = json.loads(line)
+            if values["step"] > step or values.get("epoch", -1) >= epoch:
                 break
         except ValueError:
             break

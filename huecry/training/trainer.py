@@ -31,6 +31,7 @@ from huecry.processes import world
 from huecry.retrieval.evaluate import Features, extract
 from huecry.training.bundle import Bundle
 from huecry.training.gradients import task_gradients
+from huecry.training.labels import LabelTable
 from huecry.training.optim import build_optimizer, learning_rate, momentum_at
 from huecry.training.runlog import RunLog
 from huecry.training.signals import Stopped, StopSignals
@@ -53,13 +54,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class EpochContext:
-    """What a `before_epoch` hook may use: features of the training set by row, and the place to publish labels."""
+    """What a `before_epoch` hook may use: the training set, its features by row, and the table to publish labels in.
+
+    log: writes a line of metrics, on the main process.
+    """
 
     epoch: int
     step: int
     generator: np.random.Generator
+    photos: PhotoSet
+    labels: LabelTable
     extract: Callable[[], Features]
-    set_labels: Callable[[Tensor, Tensor], None]
+    log: Callable[[dict[str, Any]], None]
 
 
 class Trainer:
@@ -229,6 +235,8 @@ class Trainer:
             epoch=self.progress.epoch,
             step=self.progress.step,
             generator=np.random.default_rng([self.recipe.run.seed, self.progress.epoch, 1]),
+            photos=self.photos,
+            labels=self.bundle.labels,
             extract=lambda: extract(
                 self.model,
                 self.photos,
@@ -239,7 +247,7 @@ class Trainer:
                 on_bad_image=self.recipe.data.on_bad_image,
                 progress=self.accelerator.is_main_process,
             ),
-            set_labels=self.bundle.labels.publish,
+            log=lambda values: self.log.write({"step": self.progress.step, "epoch": self.progress.epoch, **values}),
         )
 
     def _check_finite(self) -> None:
@@ -292,7 +300,7 @@ class Trainer:
     def _restore(self) -> None:
         snapshot = load_snapshot(self.folder / "checkpoints")
         if snapshot is None:
-            self.log.restore(None, 0)
+            self.log.restore(None, 0, 0)
             return
         tensors, optimizer, state = snapshot
         if state["data"] != self.photos.fingerprint:
@@ -306,12 +314,13 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(optimizer["scaler"])
         self.progress = Progress(**state["progress"])
         self.bundle.step = self.progress.step
+        not_begun = self.progress.epoch + (self.progress.batch > 0)
         if self.world == len(optimizer["processes"]):
             own = optimizer["processes"][self.rank]
             _set_generators(own["generator"])
-            self.log.restore(own["log"], self.progress.step)
+            self.log.restore(own["log"], self.progress.step, not_begun)
         else:
-            self.log.restore(None, self.progress.step)
+            self.log.restore(None, self.progress.step, not_begun)
 
 
 def _generator_states(device: torch.device) -> dict[str, Tensor]:

@@ -78,9 +78,9 @@ TASK_SETS: dict[str, dict[str, Any]] = {
     "channels": {"colourise": {"hide": "channels"}},
     "grayscale_identities": {"grayscale": {"identities": True}},
     "colourless_half": {"colour_words": {}, "colourise": {}, "grayscale": {}},
-    "moco": {"moco": {"length": 40}},
-    "moco_union": {"moco": {"length": 40, "negatives": "union", "intra": True, "image_key": "rgb2"}},
-    "moco_multi_positive": {"moco": {"length": 40, "negatives": "multi_positive"}},
+    "moco": {"moco": {"queue_size": 40}},
+    "moco_union": {"moco": {"queue_size": 40, "negatives": "union", "intra": True, "image_key": "rgb2"}},
+    "moco_multi_positive": {"moco": {"queue_size": 40, "negatives": "multi_positive"}},
     "all": {"contrastive": {}, "sdm": {}, "identity": {"scale": 28.0}, "queue": {}},
 }
 

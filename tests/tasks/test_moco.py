@@ -35,7 +35,7 @@ def softmax_loss(logits: dict[Any, float], target: dict[Any, float]) -> float:
 @pytest.mark.parametrize("intra", [False, True])
 @pytest.mark.parametrize("negatives", MODES)
 def test_loss(negatives: str, intra: bool, drawn: Any, twin: Any) -> None:
-    config = {"negatives": negatives, "length": 9, "weight": 1.0, "temperature": 0.2, "alpha": 0.3, "intra": intra}
+    config = {"negatives": negatives, "queue_size": 9, "weight": 1.0, "temperature": 0.2, "alpha": 0.3, "intra": intra}
     bundle, batch = drawn({"moco": {**config, "image_key": "rgb2" if intra else "rgb"}})
     assert bundle.momentum is not None
     with torch.no_grad():
@@ -89,7 +89,7 @@ def test_loss(negatives: str, intra: bool, drawn: Any, twin: Any) -> None:
 
 
 def test_the_queue_holds_the_last_keys_and_wraps_around(make_batch: Any) -> None:
-    bundle, batch = make_batch({"moco": {"length": 20}}, ROWS, unknown_from=5)
+    bundle, batch = make_batch({"moco": {"queue_size": 20}}, ROWS, unknown_from=5)
     task = bundle.tasks["moco"]
     assert (task.rows == -1).all()
     for _ in range(2):
@@ -106,7 +106,7 @@ def test_the_queue_holds_the_last_keys_and_wraps_around(make_batch: Any) -> None
 
 
 def test_the_queue_is_read_as_it_was_before_the_batch(drawn: Any) -> None:
-    bundle, batch = drawn({"moco": {"length": 16}})
+    bundle, batch = drawn({"moco": {"queue_size": 16}})
     first, _ = bundle(batch)
     assert first.item() == 0  # nobody is in the queue
     bundle.after_backward()
@@ -116,7 +116,7 @@ def test_the_queue_is_read_as_it_was_before_the_batch(drawn: Any) -> None:
 
 
 def test_a_queue_of_the_anchors_own_person_gives_no_loss(make_batch: Any) -> None:
-    bundle, batch = make_batch({"moco": {"length": 8}}, ROWS, unknown_from=5)
+    bundle, batch = make_batch({"moco": {"queue_size": 8}}, ROWS, unknown_from=5)
     row = int(batch.row[0])
     person = bundle.labels.by_row
     own = [int(r) for r in (person == person[row]).nonzero().flatten()][:8]
@@ -134,7 +134,7 @@ def test_a_queue_of_the_anchors_own_person_gives_no_loss(make_batch: Any) -> Non
 
 
 def test_labels_are_looked_up_as_they_are_now(drawn: Any) -> None:
-    bundle, batch = drawn({"moco": {"length": 18}})
+    bundle, batch = drawn({"moco": {"queue_size": 18}})
     filled(bundle, list(range(18)))
     before = bundle(batch)[0].item()
     bundle.labels.publish(torch.zeros_like(bundle.labels.image), torch.zeros_like(bundle.labels.text))
@@ -144,7 +144,7 @@ def test_labels_are_looked_up_as_they_are_now(drawn: Any) -> None:
 
 
 def test_keys_follow_the_momentum_towers(drawn: Any) -> None:
-    bundle, batch = drawn({"moco": {"length": ROWS}})
+    bundle, batch = drawn({"moco": {"queue_size": ROWS}})
     keys = []
     for momentum in (1.0, 0.0):
         with torch.no_grad():
@@ -159,9 +159,9 @@ def test_keys_follow_the_momentum_towers(drawn: Any) -> None:
 
 
 def test_the_momentum_share_grows(drawn: Any) -> None:
-    bundle, batch = drawn({"moco": {"negatives": "multi_positive", "length": 24, "alpha": 1.0, "alpha_steps": 2}})
-    plain, _ = drawn({"moco": {"negatives": "multi_positive", "length": 24, "alpha": 0.0}})
-    whole, _ = drawn({"moco": {"negatives": "multi_positive", "length": 24, "alpha": 1.0}})
+    bundle, batch = drawn({"moco": {"negatives": "multi_positive", "queue_size": 24, "alpha": 1.0, "alpha_steps": 2}})
+    plain, _ = drawn({"moco": {"negatives": "multi_positive", "queue_size": 24, "alpha": 0.0}})
+    whole, _ = drawn({"moco": {"negatives": "multi_positive", "queue_size": 24, "alpha": 1.0}})
     state = bundle.state_dict()
     for other in (plain, whole):
         other.load_state_dict(state)
@@ -175,7 +175,7 @@ def test_the_momentum_share_grows(drawn: Any) -> None:
 
 
 def test_a_queue_shorter_than_a_batch_is_refused(drawn: Any) -> None:
-    bundle, batch = drawn({"moco": {"length": 5}})
+    bundle, batch = drawn({"moco": {"queue_size": 5}})
     bundle(batch)
-    with pytest.raises(UserError, match=r"tasks\.moco\.length=5.* 12 keys"):
+    with pytest.raises(UserError, match=r"tasks\.moco\.queue_size=5.* 12 keys"):
         bundle.after_backward()

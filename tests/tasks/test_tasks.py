@@ -24,9 +24,9 @@ EACH = [
     {"colourise": {"hide": "channels"}},
     {"grayscale": {}},
     {"grayscale": {"identities": True}},
-    {"moco": {"negatives": "union", "length": 32}},
-    {"moco": {"negatives": "multi_positive", "length": 32}},
-    {"moco": {"negatives": "union", "length": 32, "intra": True, "image_key": "rgb2"}},
+    {"moco": {"negatives": "union", "queue_size": 32}},
+    {"moco": {"negatives": "multi_positive", "queue_size": 32}},
+    {"moco": {"negatives": "union", "queue_size": 32, "intra": True, "image_key": "rgb2"}},
 ]
 DIFFERENTIABLE = [tasks for tasks in EACH if not {"identity", "grayscale"} & tasks.keys()]
 """Those whose gradient is that of their loss, and not zero at the start."""
@@ -116,7 +116,7 @@ def test_masked_channels_are_refused_beside_the_grey_branch() -> None:
         *("colour_words.head=x", "colour_words.target=x", "colour_words.blocks=0", "colour_words.smoothing=1"),
         *("colourise.loss=x", "colourise.hide=x", "colourise.blocks=0", "colourise.width=8", "colourise.uncoloured=-1"),
         *("grayscale.export=x", "grayscale.scale=0", "grayscale.mutual=-1", "grayscale.identity=-1"),
-        *("moco.negatives=x", "moco.image_key=text", "moco.text_key=rgb", "moco.length=0", "moco.temperature=0"),
+        *("moco.negatives=x", "moco.image_key=text", "moco.text_key=rgb", "moco.queue_size=0", "moco.temperature=0"),
         *("moco.alpha=2", "moco.alpha_steps=-1", "moco.intra=true"),
     ],
 )

@@ -194,7 +194,7 @@ def test_the_hook_runs_before_each_epoch_and_its_labels_order_the_batches(
         assert features.images.shape == (20, 128)
         assert features.texts.shape == (40, 128)
         seen.append((context.epoch, context.step, int(context.generator.integers(1 << 30))))
-        context.set_labels(torch.arange(20) // 4, (torch.arange(40) // 8))
+        context.labels.publish(torch.arange(20) // 4, (torch.arange(40) // 8))
 
     def forward(self: Any, batch: Any, mode: str = "train") -> Any:
         if mode == "train":
