@@ -17,13 +17,12 @@ def finetune(config: str = DEFAULT, *overrides: str, dry_run: bool = False) -> d
     Raises UserError for what the user can mend, Stopped when a signal ended training with a snapshot.
     """
     from huecry.config import load_recipe
-    from huecry.pretrain.relabel import Relabel
+    from huecry.pretrain.relabel import relabelling
     from huecry.tasks import TASKS
     from huecry.training.stage import stage
 
     recipe = load_recipe(config, overrides, TASKS)
-    hook = Relabel(recipe.relabel) if recipe.data.labels == "pseudo" else None
-    return stage(recipe, TASKS, dry_run, hook)
+    return stage(recipe, TASKS, dry_run, relabelling(recipe))
 
 
 if __name__ == "__main__":

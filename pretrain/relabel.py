@@ -19,18 +19,30 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 from tqdm import tqdm
 
+from huecry.config import Recipe, find_task
 from huecry.data.records import UNKNOWN, PhotoSet
 from huecry.errors import UserError
 from huecry.pretrain.pseudo_labels import ALONE, Labels, cluster, own_labels, refine, reliable
 from huecry.processes import world
 from huecry.retrieval.evaluate import Features
 from huecry.retrieval.kreciprocal import jaccard_distances
+from huecry.tasks import TASKS
 from huecry.training.labels import RelabelConfig
 from huecry.training.trainer import EpochContext
 
 APART = 0.02
 """What reliability adds to eps, and takes from it."""
 PATIENCE = 3
+
+
+def relabelling(recipe: Recipe) -> Relabel | None:
+    """The hook that a recipe asks for, if any. Raises UserError where a task needs clusters that nobody makes."""
+    if recipe.data.labels == "pseudo":
+        return Relabel(recipe.relabel)
+    for name in recipe.tasks:
+        if find_task(name, TASKS).remembers:
+            raise UserError(f"tasks.{name} learns from clusters: set data.labels=pseudo, it is {recipe.data.labels}")
+    return None
 
 
 class Relabel:
@@ -46,11 +58,11 @@ class Relabel:
         features = context.extract()
         found: list[Any] = [None]
         if world()[0] == 0:
-            thresholds = [None if np.isnan(one) else one for one in table.thresholds.tolist()]
+            thresholds = [None if one == UNKNOWN else one for one in table.thresholds.tolist()]
             found = [clustered(features, context.photos, config, thresholds)]
         image, text, thresholds = broadcast_object_list(found)[0]
         context.log({"labels": figures(image, text, context.photos)})
-        table.thresholds.copy_(torch.tensor([np.nan if one is None else one for one in thresholds]))
+        table.thresholds.copy_(torch.tensor([UNKNOWN if one is None else one for one in thresholds]))
         asked = (text,) if config.source == "text" else (image, text) if config.source == "both" else (image,)
         if any(len(np.unique(labels[labels != ALONE])) < 2 for labels in asked):
             self._nothing(context)
@@ -59,6 +71,7 @@ class Relabel:
         image = own_labels(image)
         text = image[context.photos.row_image] if config.source == "image" else own_labels(text)
         table.publish(torch.from_numpy(image), torch.from_numpy(text))
+        context.remember(features.images, features.texts)
 
     def _nothing(self, context: EpochContext) -> None:
         failures = context.labels.failures.add_(1).item()

@@ -21,13 +21,12 @@ def pretrain(
     """
     from huecry.config import load_recipe
     from huecry.pretrain.probes import probe_run
-    from huecry.pretrain.relabel import Relabel
+    from huecry.pretrain.relabel import relabelling
     from huecry.tasks import TASKS
     from huecry.training.stage import stage
 
     recipe = load_recipe(config, overrides, TASKS)
-    hook = Relabel(recipe.relabel) if recipe.data.labels == "pseudo" else None
-    results = stage(recipe, TASKS, dry_run, hook)
+    results = stage(recipe, TASKS, dry_run, relabelling(recipe))
     if results is not None and probe:
         probe_run(recipe)
     return results

@@ -1,5 +1,6 @@
 """The table of tasks: every objective by the name that recipes use."""
 
+from huecry.tasks.clustering import Clustering
 from huecry.tasks.colour_words import ColourWords
 from huecry.tasks.colourise import Colourise
 from huecry.tasks.contrastive import Contrastive
@@ -10,6 +11,7 @@ from huecry.tasks.sdm import SDM
 from huecry.training.task import Task
 
 TASKS: dict[str, type[Task]] = {
+    "clustering": Clustering,
     "colour_words": ColourWords,
     "colourise": Colourise,
     "contrastive": Contrastive,

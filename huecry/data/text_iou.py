@@ -53,7 +53,7 @@ def text_iou(first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
     A caption without units has nothing in common with any, itself included.
     """
     units, place = torch.cat([first, second]).unique(return_inverse=True)
-    held = torch.zeros(len(place), len(units), device=first.device).scatter_(1, place, 1.0)
+    held = weights.new_zeros(len(place), len(units)).scatter_(1, place, 1.0)
     worth = torch.where(units == NONE, 0.0, weights[units.clamp(min=0)])
     one, other = held.split([len(first), len(second)])
     shared = (one * worth) @ other.T

@@ -111,6 +111,12 @@ class Bundle(nn.Module):
             task.after_backward(encode, inputs)
         self.forget()
 
+    def remember(self, images: Tensor, texts: Tensor) -> None:
+        """Give every task that remembers the features of the whole training set, [N, D] and [R, D]."""
+        for task in self.task_list.values():
+            if task.remembers:
+                task.remember(images, texts)
+
     def forget(self) -> None:
         """Let go of the last batch's encodings."""
         self._last = None

@@ -15,6 +15,7 @@ from huecry.towers import Encoded, Towers
 
 if TYPE_CHECKING:
     from huecry.training.bundle import Bundle
+    from huecry.training.labels import LabelTable
 
 
 def encode_view(towers: Towers, name: str, tensor: Tensor) -> Encoded:
@@ -91,6 +92,11 @@ class Encode:
     def labels(self) -> Tensor:
         """Current label [B] of each local row's photograph; -1 where unknown."""
         return self._step.once("labels", lambda: self._step.bundle.labels.of(self._step.batch.row))
+
+    @property
+    def table(self) -> LabelTable:
+        """The labels of all photographs and captions, to be read."""
+        return self._step.bundle.labels
 
     def labels_of(self, rows: Tensor) -> Tensor:
         """Current labels [N] of the photographs of any dataset rows [N]; -1 where unknown, and for row -1."""

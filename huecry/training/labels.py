@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from huecry.data.records import PhotoSet
+from huecry.data.records import UNKNOWN, PhotoSet
 
 
 @dataclass
@@ -35,7 +35,7 @@ class RelabelConfig:
 class LabelTable(nn.Module):
     """One label a photograph and one a caption, looked up by dataset row; -1 where unknown.
 
-    image [N], text [R]: int64. thresholds [2]: of reliability, for photographs and captions, nan until they are set.
+    image [N], text [R]: int64. thresholds [2]: of reliability, for photographs and captions, -1 until they are set.
     failures []: clusterings in a row that told nobody apart. All are saved with every snapshot.
     """
 
@@ -53,7 +53,7 @@ class LabelTable(nn.Module):
         self.register_buffer("row_image", row_image, persistent=False)
         self.register_buffer("image", image.clone())
         self.register_buffer("text", image[row_image])
-        self.register_buffer("thresholds", torch.full((2,), torch.nan, dtype=torch.float64))
+        self.register_buffer("thresholds", torch.full((2,), UNKNOWN, dtype=torch.float64))
         self.register_buffer("failures", torch.zeros((), dtype=torch.int64))
 
     def of(self, rows: Tensor) -> Tensor:

@@ -58,12 +58,14 @@ class Task(nn.Module):
 
     views: the views it reads (a subclass whose config chooses between views overrides `reads`).
     momentum: whether it reads encodings of the momentum towers.
+    remembers: whether it holds features of the whole training set, given to `remember` as clusters are made.
     use: what it does with the pictures; the column of the augmentation table (`huecry.data.views.LEGAL`).
     """
 
     Config: ClassVar[type[TaskConfig]] = TaskConfig
     views: ClassVar[frozenset[str]] = frozenset()
     momentum: ClassVar[bool] = False
+    remembers: ClassVar[bool] = False
     use: ClassVar[str] = "retrieval"
 
     def __init__(self, config: Any, facts: Facts) -> None:
@@ -104,6 +106,9 @@ class Task(nn.Module):
     @torch.no_grad()
     def after_backward(self, encode: Encode, batch: dict[str, Tensor]) -> None:
         """Update the task's own buffers, after the backward pass of every micro-batch."""
+
+    def remember(self, images: Tensor, texts: Tensor) -> None:
+        """Take up features of the whole training set, images [N, D] and texts [R, D], extracted before an epoch."""
 
 
 def weight_at(config: TaskConfig, step: int) -> float:

@@ -56,7 +56,7 @@ class Progress:
 class EpochContext:
     """What a `before_epoch` hook may use: the training set, its features by row, and the table to publish labels in.
 
-    log: writes a line of metrics, on the main process.
+    log: writes a line of metrics, on the main process. remember: gives features to the tasks that hold them.
     """
 
     epoch: int
@@ -66,6 +66,7 @@ class EpochContext:
     labels: LabelTable
     extract: Callable[[], Features]
     log: Callable[[dict[str, Any]], None]
+    remember: Callable[[Tensor, Tensor], None]
 
 
 class Trainer:
@@ -237,6 +238,7 @@ class Trainer:
             generator=np.random.default_rng([self.recipe.run.seed, self.progress.epoch, 1]),
             photos=self.photos,
             labels=self.bundle.labels,
+            remember=self.bundle.remember,
             extract=lambda: extract(
                 self.model,
                 self.photos,

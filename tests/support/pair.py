@@ -6,6 +6,7 @@ Usage: torchrun --nproc_per_node 2 pair.py PHOTOS OUT; process r writes OUT/resu
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -81,6 +82,7 @@ TASK_SETS: dict[str, dict[str, Any]] = {
     "moco": {"moco": {"queue_size": 40}},
     "moco_union": {"moco": {"queue_size": 40, "negatives": "union", "intra": True, "image_key": "rgb2"}},
     "moco_multi_positive": {"moco": {"queue_size": 40, "negatives": "multi_positive"}},
+    "clustering": {"clustering": {"mine": 0.7}},
     "all": {"contrastive": {}, "sdm": {}, "identity": {"scale": 28.0}, "queue": {}},
 }
 
@@ -107,6 +109,8 @@ def gradients(photos: str, name: str) -> dict[str, Any]:
     bundle, recipe, train = bundle_of(photos, TASK_SETS[name])
     train.row_person[train.row_person >= len(train.persons) // 2] = -1
     bundle.labels.image[bundle.labels.image >= len(train.persons) // 2] = -1
+    generator = torch.Generator().manual_seed(2)
+    bundle.remember(*(torch.randn(n, 128, generator=generator) for n in (len(train), len(train.row_image))))
     rank, size = world()
     shape = Shape(bundle.towers.image_size, bundle.towers.context)
     rows = TrainingRows(train, sorted(bundle.views), recipe.views, shape, bundle.preparers, 0, "error")
@@ -138,7 +142,7 @@ def gradients(photos: str, name: str) -> dict[str, Any]:
         "single": single,
         "loss": gather(loss.detach()[None]).mean(),
         "gradients": {key: value.grad for key, value in bundle.named_parameters() if value.grad is not None},
-        "buffers": {key: value for key, value in bundle.named_buffers() if "queue" in key or "moco" in key},
+        "buffers": {key: value for key, value in bundle.named_buffers() if re.search("queue|moco|clustering", key)},
     }
 
 

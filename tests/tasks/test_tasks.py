@@ -24,6 +24,8 @@ EACH = [
     {"colourise": {"hide": "channels"}},
     {"grayscale": {}},
     {"grayscale": {"identities": True}},
+    {"clustering": {}},
+    {"clustering": {"mine": 1.0, "match": 0.0, "margin": 2.5}},
     {"moco": {"negatives": "union", "queue_size": 32}},
     {"moco": {"negatives": "multi_positive", "queue_size": 32}},
     {"moco": {"negatives": "union", "queue_size": 32, "intra": True, "image_key": "rgb2"}},
@@ -117,6 +119,8 @@ def test_masked_channels_are_refused_beside_the_grey_branch() -> None:
         *("colourise.loss=x", "colourise.hide=x", "colourise.blocks=0", "colourise.width=8", "colourise.uncoloured=-1"),
         *("grayscale.export=x", "grayscale.scale=0", "grayscale.mutual=-1", "grayscale.identity=-1"),
         *("moco.negatives=x", "moco.image_key=text", "moco.text_key=rgb", "moco.queue_size=0", "moco.temperature=0"),
+        *("clustering.unit=x", "clustering.momentum=2", "clustering.floor=-1", "clustering.match=-1"),
+        *("clustering.mine=-1", "clustering.temperature=0", "clustering.nearest=1", "clustering.margin=-1"),
         *("moco.alpha=2", "moco.alpha_steps=-1", "moco.intra=true"),
     ],
 )

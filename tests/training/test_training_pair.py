@@ -81,6 +81,13 @@ def test_queues_of_moco_hold_the_keys_of_all_processes_in_rank_order(both: Any) 
         assert (one["tasks.moco.rows"] >= 0).all()
 
 
+def test_memories_are_updated_from_all_processes(both: Any) -> None:
+    one, two = both[0]["clustering"]["buffers"], both[1]["clustering"]["buffers"]
+    assert one["tasks.clustering.updates"] == 1
+    for key, buffer in one.items():
+        assert torch.allclose(buffer, two[key], atol=1e-9), key
+
+
 @pytest.mark.parametrize("sampler", ["random", "identity"])
 def test_weights_after_one_step(sampler: str, both: Any) -> None:
     one, two = both[0][f"trained_{sampler}"]["weights"], both[1][f"trained_{sampler}"]["weights"]
