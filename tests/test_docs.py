@@ -92,7 +92,7 @@ def test_every_figure_of_a_table_stands_in_its_result_file(page: Path) -> None:
         values = {
             round(value, digits) for value in numbers(json.loads((ROOT / name).read_text())) for digits in (0, 1, 2)
         }
-        shown = re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])", "\n".join(table.splitlines()[2:]))
+        shown = re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w.])", "\n".join(table.splitlines()[2:]))
         assert shown, name
         for figure in shown:
             assert float(figure) in values, f"{figure} in {page.name} is not in {name}"
