@@ -29,7 +29,7 @@ from huecry.data.text_iou import UNITS, PhraseIndex, text_iou
 from huecry.errors import UserError
 from huecry.processes import global_mean
 from huecry.tasks.sdm import divergence
-from huecry.tasks.similarity import full_precision, row_stochastic, widened
+from huecry.tasks.similarity import cosines, full_precision, row_stochastic, unit, widened
 from huecry.training.encode import Encode
 from huecry.training.task import Facts, Task, TaskConfig
 
@@ -130,21 +130,18 @@ class Clustering(Task):
             return 0.0 * features.sum()
         alone = -1 - torch.arange(len(labels), device=labels.device)
         kinds, kind = torch.where(labels < 0, alone, labels).unique(return_inverse=True)
-        rows = memory.to(features.dtype)
-        sums = rows.new_zeros(len(kinds), rows.shape[1]).index_add(0, kind, rows)
-        means = sums / torch.bincount(kind, minlength=len(kinds))[:, None]
-        return F.cross_entropy(F.normalize(features, dim=1) @ means.T / self.config.temperature, kind[own])
+        means = group_means(memory.to(features.dtype), kind, len(kinds))
+        return F.cross_entropy(unit(features) @ means.T / self.config.temperature, kind[own])
 
     def _match(self, encode: Encode, f: Tensor, g: Tensor, alike: Tensor) -> Tensor:
         soft = torch.where(alike >= self.config.floor, alike, 0.0)
         target = row_stochastic(torch.where(encode.positives, 1.0, soft)).to(f.dtype)
-        others = [F.normalize(widened(encode.gather(view)), dim=1) for view in ("text", "rgb")]
+        others = [unit(encode.gather(view)) for view in ("text", "rgb")]
         return divergence(f @ others[0].T, target) + divergence(g @ others[1].T, target)
 
     def _mine(self, encode: Encode, image: Tensor, f: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
         """The triplet loss [] over anchors that have a pair to learn from, and their share."""
-        anchors, everyone = F.normalize(f, dim=1), F.normalize(widened(encode.gather("rgb")), dim=1)
-        cosine = anchors @ everyone.T
+        cosine = cosines(f, encode.gather("rgb"))
         same_photo = image[:, None] == encode.gather_ids("image")
         kept = cosine.detach().masked_fill(same_photo, float("-inf"))
         near = kept.topk(min(self.config.nearest, kept.shape[1]), dim=1).indices
@@ -164,9 +161,13 @@ class Clustering(Task):
             return
         for memory, view, name in ((self.images, "rgb", "image"), (self.texts, "text", "row")):
             rows, place = encode.gather_ids(name).unique(return_inverse=True)
-            features = F.normalize(widened(encode.gather(view)), dim=1).to(memory)
-            sums = memory.new_zeros(len(rows), memory.shape[1]).index_add(0, place, features)
-            mean = sums / torch.bincount(place, minlength=len(rows))[:, None]
+            mean = group_means(unit(encode.gather(view)).to(memory), place, len(rows))
             mixed = self.config.momentum * memory[rows] + (1 - self.config.momentum) * mean
             memory[rows] = F.normalize(mixed, dim=1)
         self.updates += 1
+
+
+def group_means(rows: Tensor, group: Tensor, count: int) -> Tensor:
+    """The mean [count, D] of the rows [M, D] of each group; group: [M], none of the `count` without a row."""
+    sums = rows.new_zeros(count, rows.shape[1]).index_add(0, group, rows)
+    return sums / torch.bincount(group, minlength=count)[:, None]

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from huecry.data.views import IMAGE_VIEWS, TEXT_VIEWS
 from huecry.errors import UserError
 from huecry.tasks.contrastive import cross_entropy
-from huecry.tasks.similarity import full_precision, row_stochastic, widened
+from huecry.tasks.similarity import full_precision, row_stochastic, unit
 from huecry.training.encode import Encode
 from huecry.training.task import Facts, Task, TaskConfig
 
@@ -104,13 +104,13 @@ class MoCo(Task):
 
     def forward(self, encode: Encode, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         with full_precision(self.image_keys):
-            anchors = [_unit(encode(view).pooled) for view in ("rgb", "text")]
+            anchors = [unit(encode(view).pooled) for view in ("rgb", "text")]
             views = self.config.image_key, self.config.text_key
-            own = [_unit(encode(view, momentum=True).pooled) for view in views]
+            own = [unit(encode(view, momentum=True).pooled) for view in views]
             queues = [self.image_keys.to(own[0].dtype), self.text_keys.to(own[0].dtype)]
             ways = [(0, 1), (1, 0), *(((0, 0), (1, 1)) if self.config.intra else ())]
             if self.config.negatives == "multi_positive":
-                keys = [_unit(encode.gather(view, momentum=True)) for view in views]
+                keys = [unit(encode.gather(view, momentum=True)) for view in views]
                 losses = self._multi_positive(encode, batch["image"], anchors, own, keys, queues, ways)
             else:
                 losses = self._single_positive(encode, batch["image"], anchors, own, queues, ways)
@@ -183,10 +183,6 @@ class MoCo(Task):
         at = (self.pointer + torch.arange(len(rows), device=rows.device)) % len(self.rows)
         self.rows[at] = rows
         for queue, view in ((self.image_keys, self.config.image_key), (self.text_keys, self.config.text_key)):
-            queue[at] = _unit(encode.gather(view, momentum=True)).to(queue.dtype)
+            queue[at] = unit(encode.gather(view, momentum=True)).to(queue.dtype)
         self.pointer.copy_((self.pointer + len(rows)) % len(self.rows))
         self.batches += 1
-
-
-def _unit(features: Tensor) -> Tensor:
-    return F.normalize(widened(features), dim=1)

@@ -19,10 +19,15 @@ def widened(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
+def unit(features: Tensor) -> Tensor:
+    """Features [B, D] at length one, in at least fp32."""
+    return F.normalize(widened(features), dim=1)
+
+
 def cosines(rows: Tensor, columns: Tensor) -> Tensor:
     """Cosine similarity [B, N] of features [B, D] and [N, D], in at least fp32."""
     with full_precision(rows):
-        return F.normalize(widened(rows), dim=1) @ F.normalize(widened(columns), dim=1).T
+        return unit(rows) @ unit(columns).T
 
 
 def row_stochastic(weights: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def jaccard_distances(
     """Jaccard distances of N features [N, D]: [N, N] float32, those up to `within`; an entry that is not there is more.
 
     The features need not be normalised; their device makes the lists of neighbours. `scikit-learn`'s DBSCAN takes the
-    result with metric="precomputed" and an eps of at most `within`. progress: wraps the blocks of rows, such as `tqdm`.
+    result with metric="precomputed" and an eps of at most `within`. progress: wraps the rows, such as `tqdm`.
     Raises UserError for k1 or k2 below 1, a convention that is not known, or features that are not finite.
     """
     weights = encodings(features, k1, k2, convention)
