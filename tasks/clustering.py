@@ -79,8 +79,7 @@ class Clustering(Task):
         self.register_buffer("updates", torch.full((), -1))
         if config.match or config.mine:
             index = PhraseIndex(facts.captions, config.unit, config.idf)
-            units = torch.stack([torch.from_numpy(index(caption)) for caption in facts.captions])
-            self.register_buffer("units", units, persistent=False)
+            self.register_buffer("units", torch.from_numpy(index.rows), persistent=False)
             self.register_buffer("unit_weights", torch.from_numpy(index.weights), persistent=False)
 
     @classmethod

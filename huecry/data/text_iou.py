@@ -10,7 +10,7 @@ Deviations: words rather than phrases by default, and weights ln(1 + N / n_p) fo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ NONE = -1
 class PhraseIndex:
     """The units of a set of captions, numbered from 0, and their weights [V] float32.
 
+    rows [R, 48] int64: what a call gives for each of the captions.
     unit: `word` | `phrase`. idf: weigh a unit by how rare it is. chunker: finds the raw phrases, see `phrases`.
     """
 
@@ -35,16 +36,21 @@ class PhraseIndex:
         self, captions: Sequence[str], unit: str = "word", idf: bool = True, chunker: Chunker | None = None
     ) -> None:
         self.unit, self.chunker = unit, chunker
-        counts = Counter(one for caption in captions for one in UNITS[unit](caption, chunker))
+        held = [UNITS[unit](caption, chunker) for caption in captions]
+        counts = Counter(one for units in held for one in units)
         self.number = {one: number for number, one in enumerate(sorted(counts))}
         seen = np.array([counts[one] for one in self.number], dtype=np.float64)
         self.weights = (np.log1p(len(captions) / seen) if idf else np.ones_like(seen)).astype(np.float32)
+        self.rows = np.array([self._numbers(units) for units in held], dtype=np.int64).reshape(-1, MOST)
 
     def __call__(self, caption: str) -> NDArray[np.int64]:
         """The numbers [48] of a caption's units, ascending, then `NONE`; units of no indexed caption are passed."""
-        found = [self.number[one] for one in UNITS[self.unit](caption, self.chunker) if one in self.number]
+        return np.array(self._numbers(UNITS[self.unit](caption, self.chunker)), dtype=np.int64)
+
+    def _numbers(self, units: Iterable[str]) -> list[int]:
+        found = [self.number[one] for one in units if one in self.number]
         kept = sorted(sorted(found, key=lambda number: -self.weights[number])[:MOST])
-        return np.array([*kept, *[NONE] * (MOST - len(kept))], dtype=np.int64)
+        return [*kept, *[NONE] * (MOST - len(kept))]
 
 
 def text_iou(first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
