@@ -4,7 +4,8 @@
 
 Rows: `contrastive` alone, `contrastive + <task>` for every other task of the pretraining recipe, and `all`. For each
 row and seed: pretrain, fine-tune on all training persons, evaluate; in the first and the last row also fine-tune with
-each share of the persons labelled, in as many more epochs, so that every fine-tuning takes the same steps. The folder:
+each share of the persons labelled, in as many more epochs, so that every fine-tuning takes the same steps. Where a task
+of the recipe learns from clusters, rows without such a task pretrain on pairs. The folder:
 
     ablation.yaml                     both resolved recipes: another start must have the same
     runs/<row>-<seed>/...             the run folders; snapshots go once a run's result is written
@@ -22,7 +23,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from omegaconf import OmegaConf
 
-from huecry.config import Recipe, load_recipe, read_yaml
+from huecry.config import Recipe, find_task, load_recipe, read_yaml
 from huecry.data.readers import read
 from huecry.data.records import PhotoSet
 from huecry.errors import UserError
@@ -39,6 +40,7 @@ from huecry.files import write_file
 from huecry.finetune.compare import PRIMARY, plot, share_name, summarise, table
 from huecry.finetune.run import finetune as run_finetune
 from huecry.pretrain.run import pretrain as run_pretrain
+from huecry.processes import PATIENCE
 from huecry.retrieval.evaluate import average_by_person, check_captions, evaluate_split, in_words
 from huecry.tasks import TASKS
 from huecry.towers import ModelConfig, load_branches, load_towers
@@ -135,6 +137,8 @@ class Grid:
             own |= {key: round(epochs / run.labelled) for key, epochs in lengths.items()}
         else:
             own |= {f"tasks.{task}": None for task in self.recipes[stage].tasks if task not in run.row.tasks}
+            if _needs_clusters(self.recipes[stage].tasks) and not _needs_clusters(run.row.tasks):
+                own["data.labels"] = "pair"
         quoted = (f"{key}={json.dumps(str(one) if isinstance(one, Path) else one)}" for key, one in own.items())
         return [self.configs[stage], *self.changes[stage], *quoted]
 
@@ -157,7 +161,8 @@ def ablate(
     Raises UserError for what the user can mend, all that can be known of it before the first run; Stopped when a signal
     ended a run with a snapshot.
     """
-    main = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).is_main_process  # as the stages will see it
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
+    main = PartialState(cpu=cpu, timeout=PATIENCE).is_main_process  # as the stages will see it
     grid = _prepare({"pretrain": config, "finetune": finetune}, overrides, Path(out), seeds, labelled, split)
     _check_folder(grid, main)
     report: dict[str, Any] = {}
@@ -175,6 +180,10 @@ def ablate(
     if main:
         print("\n" + (grid.out / "table.md").read_text() + f"\ntable, figures and plot: {grid.out}")
     return report
+
+
+def _needs_clusters(tasks: Iterable[str]) -> bool:
+    return any(find_task(task, TASKS).remembers for task in tasks)
 
 
 def grid_rows(tasks: Sequence[str], config: str = "RECIPE") -> list[Row]:

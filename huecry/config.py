@@ -142,7 +142,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "relabel.source": ("image", "text", "both"),
     "relabel.convention": CONVENTIONS,
     "data.on_bad_image": ("error", "skip"),
-    "optim.schedule": ("cosine", "trapezoid", "constant"),
+    "optim.schedule": ("cosine", "trapezoid", "steps", "constant"),
     "optim.momentum_schedule": ("constant", "cosine"),
     "train.mixed_precision": (None, "no", "bf16", "fp16"),
     "eval.select_on": ("val", "test"),
@@ -341,9 +341,11 @@ def _check_values(recipe: Recipe) -> None:
             raise UserError(
                 f"{key}={value}: must be " + (f"at least {low}" if high == math.inf else f"{low} to {high}")
             )
-    betas, source = recipe.optim.betas, recipe.data.source
+    betas, milestones, source = recipe.optim.betas, recipe.optim.milestones, recipe.data.source
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise UserError(f"optim.betas={betas}: give two numbers from 0 to below 1, as in [0.9, 0.98]")
+    if not all(0 <= share <= 1 for share in milestones):
+        raise UserError(f"optim.milestones={milestones}: give shares of all steps, 0 to 1, as in [0.5, 0.875]")
     if not all(isinstance(one, (str, Path)) for one in (source if isinstance(source, list) else [source])):
         raise UserError(f"data.source={source}: give a folder, hf:org/name, people, or a list of them")
     if recipe.data.sampler == "identity" and recipe.data.labels == "pair":

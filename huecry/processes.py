@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
+
+PATIENCE = timedelta(hours=3)
+"""How long a process waits for another that works by itself: clustering a large set takes the main one many minutes."""
 
 _by_itself = False
 

@@ -1,6 +1,6 @@
 """The transformer block of the training heads: tokens read each other, then the other modality.
 
-Pre-norm, heads of 64, GELU. Initialised as IRRA's published code does: input maps with deviation d^-0.5, output maps
+Pre-norm, heads of 64, GELU. Tokens come as [B, N, d], or packed, without their padding, as [T, d]. Initialised as IRRA's published code does: input maps with deviation d^-0.5, output maps
 d^-0.5 (2 layers)^-0.5, the first layer of the MLP (2 d)^-0.5.
 """
 
@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from huecry.towers.packing import Packing
+
 HEAD = 64
 
 
 class Attention(nn.Module):
-    """Multi-head attention of queries [B, M, d] over a context [B, N, d], padding left out."""
+    """Multi-head attention of queries over a context, padding left out."""
 
     def __init__(self, width: int, layers: int) -> None:
         super().__init__()
@@ -33,13 +35,20 @@ class Attention(nn.Module):
     def _split(self, tensor: Tensor) -> Tensor:
         return tensor.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
-    def forward(self, queries: Tensor, context: Tensor, valid: Tensor | None = None) -> Tensor:
-        """What each query reads, [B, M, d]; valid: [B, N] bool."""
-        query = self._split(self.query(queries))
-        key, value = (self._split(part) for part in self.key_value(context).chunk(2, dim=2))
-        mask = None if valid is None else valid[:, None, None, :]
-        read = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return self.output(read.transpose(1, 2).flatten(2))
+    def forward(
+        self,
+        queries: Tensor,
+        context: Tensor,
+        queries_packing: Packing | None = None,
+        context_packing: Packing | None = None,
+    ) -> Tensor:
+        """What each query reads, in the shape of the queries."""
+        query = self._split(padded(self.query(queries), queries_packing))
+        key_value = padded(self.key_value(context), context_packing)
+        key, value = (self._split(part) for part in key_value.chunk(2, dim=2))
+        mask = None if context_packing is None else context_packing.valid[:, None, None, :]
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)
+        return self.output(read if queries_packing is None else queries_packing.pack(read))
 
     @torch.no_grad()
     def weights(self, queries: Tensor, context: Tensor) -> Tensor:
@@ -69,30 +78,38 @@ class Block(nn.Module):
     def forward(
         self,
         hidden: Tensor,
-        valid: Tensor | None = None,
+        packing: Packing | None = None,
         context: Tensor | None = None,
-        context_valid: Tensor | None = None,
+        context_packing: Packing | None = None,
         at: Tensor | None = None,
     ) -> Tensor:
-        """hidden: [B, N, d]; valid: [B, N]; context: [B, K, d], normed by the caller; context_valid: [B, K].
+        """hidden: [B, N, d] or packed; context: [B, K, d] or packed, normed by the caller.
 
-        at: [B, M] positions whose results are wanted; all others are read but not computed. Returns [B, M or N, d].
+        at: [B, M] positions whose results are wanted; all others are read but not computed. Returns what is like
+        `hidden`, or [B, M, d].
         """
-        asked = self._read_each_other(hidden, valid, at)
+        asked = self._read_each_other(hidden, packing, at)
         if self.cross:
-            asked = asked + self.cross_attention(self.cross_norm(asked), context, context_valid)
+            queries_packing = packing if at is None else None
+            asked = asked + self.cross_attention(self.cross_norm(asked), context, queries_packing, context_packing)
         return asked + self.mlp(asked)
 
-    def _read_each_other(self, hidden: Tensor, valid: Tensor | None, at: Tensor | None) -> Tensor:
+    def _read_each_other(self, hidden: Tensor, packing: Packing | None, at: Tensor | None) -> Tensor:
         normed = self.self_norm(hidden)
-        queries = normed if at is None else pick(normed, at)
-        asked = hidden if at is None else pick(hidden, at)
-        return asked + self.self_attention(queries, normed, valid)
+        if at is None:
+            return hidden + self.self_attention(normed, normed, packing, packing)
+        queries, asked = (pick(padded(tokens, packing), at) for tokens in (normed, hidden))
+        return asked + self.self_attention(queries, normed, context_packing=packing)
 
     @torch.no_grad()
-    def look(self, hidden: Tensor, valid: Tensor, context: Tensor, at: Tensor) -> Tensor:
+    def look(self, hidden: Tensor, packing: Packing, context: Tensor, at: Tensor) -> Tensor:
         """Attention [B, M, K] of the positions `at` over the context."""
-        return self.cross_attention.weights(self.cross_norm(self._read_each_other(hidden, valid, at)), context)
+        return self.cross_attention.weights(self.cross_norm(self._read_each_other(hidden, packing, at)), context)
+
+
+def padded(tokens: Tensor, packing: Packing | None) -> Tensor:
+    """Tokens [B, N, d], unpacked where they come packed."""
+    return tokens if packing is None else packing.unpack(tokens)
 
 
 def pick(tokens: Tensor, at: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from huecry.errors import UserError
 from huecry.processes import global_mean
 from huecry.tasks.attention import Attention, Block, pick
 from huecry.tasks.similarity import full_precision, widened
+from huecry.towers.packing import packing_of
 from huecry.training.encode import Encode
 from huecry.training.task import Facts, Preparer, Task, TaskConfig
 
@@ -84,19 +85,21 @@ class CrossHead(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, text: Tensor, valid: Tensor, image: Tensor, at: Tensor) -> Tensor:
-        """The states [B, M, d] of the positions `at` [B, M]; text: [B, L, d], image: [B, N, d]."""
-        context = self.context_norm(image)
+        """The states [B, M, d] of the positions `at` [B, M]; text: [B, L, d], valid: [B, L], image: [B, N, d]."""
+        context, packing = self.context_norm(image), packing_of(valid)
+        hidden = packing.pack(text)
         for block in self.blocks:
-            text = block(text, valid, context, at=at if block is self.blocks[-1] else None)
-        return self.norm(text)
+            hidden = block(hidden, packing, context, at=at if block is self.blocks[-1] else None)
+        return self.norm(hidden)
 
     @torch.no_grad()
     def look(self, text: Tensor, valid: Tensor, image: Tensor, at: Tensor) -> Tensor:
         """Where the last block looks from the positions `at`: [B, M, N] over the photograph's tokens."""
-        context = self.context_norm(image)
+        context, packing = self.context_norm(image), packing_of(valid)
+        hidden = packing.pack(text)
         for block in self.blocks[:-1]:
-            text = block(text, valid, context)
-        return self.blocks[-1].look(text, valid, context, at)  # type: ignore[operator]
+            hidden = block(hidden, packing, context)
+        return self.blocks[-1].look(hidden, packing, context, at)  # type: ignore[operator]
 
 
 class IrraHead(nn.Module):
@@ -114,9 +117,10 @@ class IrraHead(nn.Module):
 
     def forward(self, text: Tensor, valid: Tensor, image: Tensor, at: Tensor) -> Tensor:
         """As `CrossHead.forward`."""
-        hidden = self.cross(self.text_norm(text), self.image_norm(image))
+        packing = packing_of(valid)
+        hidden = self.cross(self.text_norm(packing.pack(text)), self.image_norm(image), packing)
         for block in self.blocks:
-            hidden = block(hidden, valid, at=at if block is self.blocks[-1] else None)
+            hidden = block(hidden, packing, at=at if block is self.blocks[-1] else None)
         hidden = self.linear(self.norm(hidden))
         return self.out_norm(hidden * torch.sigmoid(1.702 * hidden))
 

@@ -32,6 +32,7 @@ from huecry.tasks.ab_bins import Bins
 from huecry.tasks.attention import Block
 from huecry.tasks.similarity import full_precision, widened
 from huecry.towers import Encoded
+from huecry.towers.packing import packing_of
 from huecry.training.encode import Encode
 from huecry.training.task import Facts, Preparer, Task, TaskConfig
 
@@ -134,10 +135,11 @@ class Decoder(nn.Module):
         hidden = self.image(image.tokens[:, 1:])
         if self.hint is not None and hint is not None:
             hidden = hidden + self.hint(hint.to(hidden.dtype))[:, None]
-        context = self.text_norm(self.text(text.tokens))
+        packing = packing_of(text.valid)
+        words = self.text_norm(self.text(packing.pack(text.tokens)))
         for block in self.blocks:
-            hidden = block(hidden, None, context, text.valid)
-        painted: Tensor = self.head(hidden.mT.unflatten(2, self.grid), context, text.valid)
+            hidden = block(hidden, None, words, packing)
+        painted: Tensor = self.head(hidden.mT.unflatten(2, self.grid), packing.unpack(words), text.valid)
         return painted
 
 

@@ -109,57 +109,35 @@ class MoCo(Task):
             own = [unit(encode(view, momentum=True).pooled) for view in views]
             queues = [self.image_keys.to(own[0].dtype), self.text_keys.to(own[0].dtype)]
             ways = [(0, 1), (1, 0), *(((0, 0), (1, 1)) if self.config.intra else ())]
+            same = self._same(encode, batch["image"])
             if self.config.negatives == "multi_positive":
                 keys = [unit(encode.gather(view, momentum=True)) for view in views]
-                losses = self._multi_positive(encode, batch["image"], anchors, own, keys, queues, ways)
+                candidates = [torch.cat(pair) for pair in zip(keys, queues, strict=True)]
+                equal = torch.cat([encode.positives, same], dim=1)
+                empty = torch.cat([self.rows.new_zeros(len(keys[0]), dtype=torch.bool), self.rows == EMPTY])[None]
+                losses = [self._many(anchors[x], own[x], candidates[y], equal, empty) for x, y in ways]
             else:
-                losses = self._single_positive(encode, batch["image"], anchors, own, queues, ways)
+                union = self.config.negatives == "union"
+                left_out = self._in_batch(encode)[None] if union else same | (self.rows == EMPTY)
+                losses = [self._one(anchors[x], own[y], queues[y], left_out) for x, y in ways]
             filled = (self.rows != EMPTY).float().mean()
             return 2 * torch.stack(losses).mean(), {"filled": filled}
 
-    def _single_positive(
-        self,
-        encode: Encode,
-        image: Tensor,
-        anchors: list[Tensor],
-        own: list[Tensor],
-        queues: list[Tensor],
-        ways: list[tuple[int, int]],
-    ) -> list[Tensor]:
-        if self.config.negatives == "union":
-            left_out = self._in_batch(encode)[None]
-        else:
-            left_out = self._same(encode, image) | (self.rows == EMPTY)
-        losses = []
-        for anchor, other in ways:
-            positive = (anchors[anchor] * own[other]).sum(dim=1, keepdim=True)
-            negative = (anchors[anchor] @ queues[other].T).masked_fill(left_out, float("-inf"))
-            logits = torch.cat([positive, negative], dim=1) / self.config.temperature
-            losses.append(-torch.log_softmax(logits, dim=1)[:, 0].mean())
-        return losses
+    def _one(self, anchors: Tensor, own: Tensor, queue: Tensor, left_out: Tensor) -> Tensor:
+        """Loss [] of anchors [B, D] against their own keys [B, D] and the queue [K, D] but what is left out [B, K]."""
+        positive = (anchors * own).sum(dim=1, keepdim=True)
+        negative = (anchors @ queue.T).masked_fill(left_out, float("-inf"))
+        logits = torch.cat([positive, negative], dim=1) / self.config.temperature
+        return -torch.log_softmax(logits, dim=1)[:, 0].mean()
 
-    def _multi_positive(
-        self,
-        encode: Encode,
-        image: Tensor,
-        anchors: list[Tensor],
-        own: list[Tensor],
-        keys: list[Tensor],
-        queues: list[Tensor],
-        ways: list[tuple[int, int]],
-    ) -> list[Tensor]:
-        empty = torch.cat([encode.positives.new_zeros(len(keys[0])), self.rows == EMPTY])[None]
-        equal = torch.cat([encode.positives, self._same(encode, image)], dim=1)
-        target = row_stochastic(equal)
-        grown = (self.batches / max(self.config.alpha_steps, 1)).clamp(max=1) if self.config.alpha_steps else 1.0
-        alpha = self.config.alpha * grown
-        losses = []
-        for anchor, other in ways:
-            candidates = torch.cat([keys[other], queues[other]]).T / self.config.temperature
-            taught = (own[anchor] @ candidates).masked_fill(empty, float("-inf")).softmax(dim=1)
-            logits = anchors[anchor] @ candidates
-            losses.append(cross_entropy(logits, alpha * taught + (1 - alpha) * target.to(taught.dtype), empty).mean())
-        return losses
+    def _many(self, anchors: Tensor, own: Tensor, candidates: Tensor, equal: Tensor, empty: Tensor) -> Tensor:
+        """Loss [] of anchors [B, D] over candidates [C, D], taught by equality [B, C] and by the anchors' own keys."""
+        config = self.config
+        alpha = config.alpha * ((self.batches / config.alpha_steps).clamp(max=1) if config.alpha_steps else 1.0)
+        scaled = candidates.T / config.temperature
+        taught = (own @ scaled).masked_fill(empty, float("-inf")).softmax(dim=1)
+        target = alpha * taught + (1 - alpha) * row_stochastic(equal).to(taught.dtype)
+        return cross_entropy(anchors @ scaled, target, empty).mean()
 
     def _same(self, encode: Encode, image: Tensor) -> Tensor:
         """[B, K] bool: keys of the anchor's person or photograph; image: [B]."""

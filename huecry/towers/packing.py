@@ -21,7 +21,7 @@ class Packing:
     """Where the real tokens lie in a batch; valid: [B, L] bool, `tokens` of them True."""
 
     def __init__(self, valid: Tensor, tokens: int) -> None:
-        self.shape = valid.shape
+        self.valid = valid
         self.place = valid.flatten().nonzero_static(size=tokens).squeeze(1)
 
     def pack(self, padded: Tensor) -> Tensor:
@@ -30,8 +30,13 @@ class Packing:
 
     def unpack(self, packed: Tensor) -> Tensor:
         """[N, ...] -> [B, L, ...], zero where padding is."""
-        padded = packed.new_zeros(self.shape.numel(), *packed.shape[1:]).index_copy(0, self.place, packed)
-        return padded.unflatten(0, self.shape)
+        padded = packed.new_zeros(self.valid.numel(), *packed.shape[1:]).index_copy(0, self.place, packed)
+        return padded.unflatten(0, self.valid.shape)
+
+
+def packing_of(valid: Tensor) -> Packing:
+    """The packing of valid [B, L], whose tokens it counts, for which a GPU is waited for."""
+    return Packing(valid, int(valid.sum()))
 
 
 def packed_attention(

@@ -22,10 +22,11 @@ class OptimConfig:
     """AdamW with warm-up and decay.
 
     lr: peak rate of the towers; heads learn at `lr * head_lr_scale`. weight_decay: not on norms, biases and the
-    logit scale. warmup: share of all steps with a linearly growing rate. schedule: cosine | trapezoid | constant;
-    the first two end at `final * lr`, the trapezoid by a straight line over the last half of the steps. clip:
-    largest gradient norm, null for none. momentum: EMA factor of the momentum towers, from the first step on
-    (momentum_schedule `constant`) or growing to 1 by half a cosine (`cosine`).
+    logit scale. warmup: share of all steps with a linearly growing rate. schedule: cosine | trapezoid | steps |
+    constant; the first two end at `final * lr`, the trapezoid by a straight line over the last half of the steps;
+    `steps` takes a tenth after each of the `milestones`, shares of all steps. clip: largest gradient norm, null for
+    none. momentum: EMA factor of the momentum towers, from the first step on (momentum_schedule `constant`) or growing
+    to 1 by half a cosine (`cosine`).
     muon: the matrices of linear layers learn by Muon instead, at this factor on their rate; null for AdamW throughout.
     Meant for towers from scratch.
     """
@@ -38,6 +39,7 @@ class OptimConfig:
     warmup: float = 0.1
     schedule: str = "cosine"
     final: float = 0.0
+    milestones: list[float] = field(default_factory=lambda: [0.5, 0.875])
     clip: float | None = 1.0
     momentum: float = 0.999
     momentum_schedule: str = "constant"
@@ -102,6 +104,8 @@ def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
         return config.lr * (step + 1) / warmup
     if config.schedule == "constant":
         return config.lr
+    if config.schedule == "steps":
+        return config.lr * 0.1 ** sum(step >= share * steps for share in config.milestones)
     if config.schedule == "trapezoid":
         height = min(2 * (steps - step) / steps, 1.0)
     else:

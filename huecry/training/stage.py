@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, set_seed
 from omegaconf import OmegaConf
 from torch import distributed
 
@@ -26,7 +26,7 @@ from huecry.data.records import PhotoSet
 from huecry.data.views import IMAGE_VIEWS, TEXT_VIEWS
 from huecry.errors import UserError
 from huecry.files import write_file
-from huecry.processes import cores, world
+from huecry.processes import PATIENCE, cores, world
 from huecry.retrieval.evaluate import check_captions, evaluate_split
 from huecry.towers import ModelConfig, Towers, load_branches, load_towers
 from huecry.training.bundle import Bundle
@@ -176,7 +176,10 @@ def build_accelerator(recipe: Recipe) -> Accelerator:
             mixed_precision=recipe.train.mixed_precision,
             log_with=recipe.train.track or None,
             project_dir=str(recipe.folder),
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(broadcast_buffers=False),
+                InitProcessGroupKwargs(timeout=PATIENCE),
+            ],
         )
     except ValueError as error:
         raise UserError(f"train.mixed_precision={recipe.train.mixed_precision}: {error}") from error

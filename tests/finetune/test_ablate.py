@@ -133,6 +133,19 @@ def test_options_that_cannot_be(photo_folder, tmp_path, mistake):
 
 
 @pytest.mark.slow
+def test_rows_that_need_no_clusters_pretrain_on_pairs(photo_folder, tmp_path):
+    plain = [one for one in command(photo_folder, tmp_path / "out", "--labelled") if one != PAIR]
+    pseudo = [f"pretrain.{one}" for one in ("data.labels=pseudo", "relabel.start=0", "relabel.min_samples=2")]
+    pseudo += [f"pretrain.tasks.{task}.weight=1" for task in ("sdm", "clustering")]
+    assert main([*plain, *pseudo]) == 0
+    labels = {"contrastive": "pair", "contrastive+sdm": "pair", "contrastive+clustering": "pseudo", "all": "pseudo"}
+    for stem, expected in labels.items():
+        run = tmp_path / "out" / "runs" / f"{stem}-0"
+        recipes = [yaml.safe_load((run / name / "config.yaml").read_text()) for name in ("pretrain", "finetune-1")]
+        assert [recipe["data"]["labels"] for recipe in recipes] == [expected, "given"]
+
+
+@pytest.mark.slow
 def test_what_a_grid_leaves(grid, photo_folder):
     names = {"contrastive", "contrastive+sdm"}
     shares = {"zero_shot": 0, "1": 1, "0.5": 0.5}

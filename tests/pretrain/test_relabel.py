@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +172,18 @@ def test_the_threshold_of_reliability_is_set_once(monkeypatch: pytest.MonkeyPatc
     assert (table.thresholds >= 0).all()
 
 
+ALL_FIVE = ("tasks.moco.queue_size=32", "tasks.clustering.mine=1.0")
+ALL_FIVE += tuple(f"tasks.{name}.weight=0.5" for name in ("colour_words", "colourise", "grayscale"))
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Two run folders tell the same story, to the last bit."""
+    for name in ("metrics.jsonl", "results.json"):
+        assert (one / name).read_text() == (other / name).read_text()
+    models = [load_file(run / "model" / "model.safetensors") for run in (one, other)]
+    assert all(torch.equal(weight, models[1][key]) for key, weight in models[0].items())
+
+
 @pytest.mark.parametrize("moment", ["in the epoch", "before its first step"])
 def test_a_run_that_dies_goes_on_with_the_same_bits(
     moment: str, make_photos: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -196,13 +211,35 @@ def test_a_run_that_dies_goes_on_with_the_same_bits(
         patch.setattr(Trainer, "_micro_batch", dies)
         assert main(stage(folder, tmp_path / "died", *changes)) == 130
     assert main(stage(folder, tmp_path / "died", *changes, "train.resume=true")) == 0
-    for name in ("metrics.jsonl", "results.json"):
-        assert (tmp_path / "alone" / name).read_text() == (tmp_path / "died" / name).read_text()
-    models = [load_file(tmp_path / run / "model" / "model.safetensors") for run in ("alone", "died")]
-    assert all(torch.equal(one, models[1][key]) for key, one in models[0].items())
+    assert_same_run(tmp_path / "alone", tmp_path / "died")
     lines = [json.loads(line) for line in (tmp_path / "alone" / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines if "labels" in line] == [0, 1, 2]
     shutil.rmtree(tmp_path / "died")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.0, 0.1, 0.3, 0.7])
+def test_killed_at_any_moment_of_all_five_tasks(delay: float, make_photos: Any, tmp_path: Path) -> None:
+    """SIGKILL at a time after each epoch's snapshot, which relabelling follows; then once more to the end."""
+    folder = make_photos(persons=6, photos=3, captions=2)
+    changes = ("train.max_steps=null", "train.epochs=4", "train.log_every=1", "eval.every=4", *PSEUDO, *ALL_FIVE)
+    assert main(stage(folder, tmp_path / "alone", *changes)) == 0
+    command = [sys.executable, "-m", "huecry.cli", *stage(folder, tmp_path / "died", *changes, "train.resume=true")]
+    snapshots, kills = tmp_path / "died" / "checkpoints", 0
+    while True:
+        before = sorted(snapshots.glob("*"))
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and (kills == 3 or sorted(snapshots.glob("*")) == before):
+            time.sleep(0.005)
+        if process.poll() is not None:
+            break
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        kills += 1
+    assert process.returncode == 0
+    assert kills > 0
+    assert_same_run(tmp_path / "alone", tmp_path / "died")
 
 
 def test_pseudo_labels_serve_fine_tuning(photo_folder: Path, tmp_path: Path) -> None:

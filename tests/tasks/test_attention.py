@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from huecry.tasks.attention import Attention, Block, pick
+from huecry.towers.packing import packing_of
 
 WIDTH = 128
 
@@ -17,6 +18,7 @@ def tokens(count: int, seed: int) -> torch.Tensor:
 
 
 VALID = torch.arange(7) < torch.tensor([7, 4, 2])[:, None]
+PACKING = packing_of(VALID)
 
 
 def by_torch(own: Attention) -> nn.MultiheadAttention:
@@ -35,7 +37,7 @@ def test_attention_is_torchs() -> None:
     own = Attention(WIDTH, 2)
     queries, context = tokens(5, 0), tokens(7, 1)
     read, weights = by_torch(own)(queries, context, context, key_padding_mask=~VALID)
-    assert torch.allclose(own(queries, context, VALID), read, atol=1e-6)
+    assert torch.allclose(own(queries, context[VALID], context_packing=PACKING), read, atol=1e-6)
     _, weights = by_torch(own)(queries, context, context)
     assert torch.allclose(own.weights(queries, context), weights, atol=1e-6)
 
@@ -43,14 +45,23 @@ def test_attention_is_torchs() -> None:
 def test_a_block_is_what_its_docstring_says() -> None:
     torch.manual_seed(0)
     block = Block(WIDTH, 2)
-    hidden, context = tokens(7, 0), tokens(5, 1)
+    hidden, context = tokens(7, 0), tokens(7, 1)
     normed = F.layer_norm(hidden, (WIDTH,))
     expected = hidden + by_torch(block.self_attention)(normed, normed, normed, key_padding_mask=~VALID)[0]
     normed = F.layer_norm(expected, (WIDTH,))
-    expected = expected + by_torch(block.cross_attention)(normed, context, context)[0]
+    expected = expected + by_torch(block.cross_attention)(normed, context, context, key_padding_mask=~VALID)[0]
     inner = F.gelu(F.linear(F.layer_norm(expected, (WIDTH,)), block.mlp[1].weight, block.mlp[1].bias))
     expected = expected + F.linear(inner, block.mlp[3].weight, block.mlp[3].bias)
-    assert torch.allclose(block(hidden, VALID, context), expected, atol=1e-5)
+    assert torch.allclose(block(hidden[VALID], PACKING, context[VALID], PACKING), expected[VALID], atol=1e-5)
+
+
+def test_tokens_without_padding_are_taken_as_they_are() -> None:
+    torch.manual_seed(0)
+    block = Block(WIDTH, 2)
+    hidden, context = tokens(7, 0), tokens(5, 1)
+    everything = torch.ones(3, 7, dtype=torch.bool)
+    packed = block(hidden.flatten(0, 1), packing_of(everything), context)
+    assert torch.allclose(block(hidden, None, context).flatten(0, 1), packed, atol=1e-6)
 
 
 @pytest.mark.parametrize("cross", [True, False])
@@ -59,15 +70,5 @@ def test_results_at_some_positions_are_those_of_all(cross: bool) -> None:
     block = Block(WIDTH, 2, cross)
     hidden, context = tokens(7, 0), tokens(5, 1) if cross else None
     at = torch.tensor([[0, 3], [2, 2], [1, 0]])
-    whole = pick(block(hidden, VALID, context), at)
-    assert torch.allclose(block(hidden, VALID, context, at=at), whole, atol=1e-6)
-
-
-def test_padding_is_never_read() -> None:
-    torch.manual_seed(0)
-    block = Block(WIDTH, 2)
-    hidden, context = tokens(7, 0), tokens(7, 1)
-    other_hidden, other_context = (torch.where(VALID[..., None], own, 9.0) for own in (hidden, context))
-    first = block(hidden, VALID, context, VALID)
-    second = block(other_hidden, VALID, other_context, VALID)
-    assert torch.equal(first[VALID], second[VALID])
+    whole = pick(PACKING.unpack(block(hidden[VALID], PACKING, context)), at)
+    assert torch.allclose(block(hidden[VALID], PACKING, context, at=at), whole, atol=1e-6)

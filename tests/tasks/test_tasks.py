@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -76,20 +77,26 @@ def test_state_round_trip(tasks: dict[str, Any], drawn: Any) -> None:
     assert other(batch)[0].item() == before
 
 
-def test_all_colour_tasks_together_run_two_passes_of_each_tower(drawn: Any) -> None:
-    bundle, batch = drawn({"contrastive": {"positives": "instance"}, **COLOUR})
-    passes = {"image": 0, "text": 0}
-    for name in passes:
+FIVE = {**COLOUR, "moco": {"queue_size": 32}, "clustering": {"mine": 1.0}}
 
-        def count(*_: Any, name: str = name) -> None:
-            passes[name] += 1
 
-        getattr(bundle.towers, name).register_forward_hook(count)
+@pytest.mark.parametrize(("tasks", "without_gradient"), [(COLOUR, 0), (FIVE, 1)], ids=["colour", "all five"])
+def test_all_tasks_together_run_two_passes_of_each_tower(
+    tasks: dict[str, Any], without_gradient: int, drawn: Any
+) -> None:
+    bundle, batch = drawn({"contrastive": {"positives": "instance"}, **tasks})
+    passes: Counter[tuple[str, bool]] = Counter()
+    for kind in ("image", "text"):
+        for towers in (bundle.towers, *([bundle.momentum.towers] if bundle.momentum else [])):
+            getattr(towers, kind).register_forward_hook(
+                lambda *_, kind=kind: passes.update([(kind, torch.is_grad_enabled())])
+            )
     loss, logs = bundle(batch)
     loss.backward()
     bundle.after_backward()
-    assert passes == {"image": 2, "text": 2}
-    assert {"contrastive", *COLOUR} <= logs.keys()
+    for kind in ("image", "text"):
+        assert (passes[kind, True], passes[kind, False]) == (2, without_gradient)
+    assert {"contrastive", *tasks} <= logs.keys()
 
 
 def test_augmentation_that_turns_colours_is_refused_with_both_keys() -> None:

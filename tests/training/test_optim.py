@@ -106,6 +106,9 @@ def test_learning_rate_warms_up_and_decays() -> None:
     found = [learning_rate(trapezoid, step, 100) for step in (0, 9, 10, 50, 75, 100)]
     assert found == pytest.approx([0.2, 2.0, 2.0, 2.0, 2.0 * 0.625, 0.5])
     assert math.isclose(learning_rate(OptimConfig(lr=1.0, warmup=0.0), 100, 100), 0.0, abs_tol=1e-12)
+    steps = OptimConfig(lr=2.0, warmup=0.1, schedule="steps", milestones=[0.5, 0.875])
+    found = [learning_rate(steps, step, 80) for step in (0, 7, 39, 40, 69, 70, 79)]
+    assert found == pytest.approx([0.25, 2.0, 2.0, 0.2, 0.2, 0.02, 0.02])
 
 
 def test_momentum_is_constant_or_grows_to_one() -> None:
