@@ -131,8 +131,8 @@ def main() -> None:
         return
     figures: dict[str, Any] = {}
     for count in arguments.sizes:
-        figures[f"{count}"] = alone("sparse", count)
-        print(f"{count:7,} rows: {figures[f'{count}']['seconds']:7.1f} s, {figures[f'{count}']['gb']:.2f} GB", flush=True)
+        found = figures[f"{count}"] = alone("sparse", count)
+        print(f"{count:7,} rows: {found['seconds']:7.1f} s, {found['gb']:.2f} GB, ARI {found['ari']:.3f}", flush=True)
     reference = alone("dense", arguments.sizes[0])
     same = adjusted_rand_score(reference.pop("labels"), figures[f"{arguments.sizes[0]}"]["labels"])
     for found in figures.values():

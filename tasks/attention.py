@@ -1,7 +1,8 @@
 """The transformer block of the training heads: tokens read each other, then the other modality.
 
-Pre-norm, heads of 64, GELU. Tokens come as [B, N, d], or packed, without their padding, as [T, d]. Initialised as IRRA's published code does: input maps with deviation d^-0.5, output maps
-d^-0.5 (2 layers)^-0.5, the first layer of the MLP (2 d)^-0.5.
+Pre-norm, heads of 64, GELU. Tokens come as [B, N, d], or packed, without their padding, as [T, d] with their packing.
+Initialised as IRRA's published code does: input maps with deviation d^-0.5, output maps d^-0.5 (2 layers)^-0.5, the
+first layer of the MLP (2 d)^-0.5.
 """
 
 from __future__ import annotations

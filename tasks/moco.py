@@ -120,8 +120,7 @@ class MoCo(Task):
                 union = self.config.negatives == "union"
                 left_out = self._in_batch(encode)[None] if union else same | (self.rows == EMPTY)
                 losses = [self._one(anchors[x], own[y], queues[y], left_out) for x, y in ways]
-            filled = (self.rows != EMPTY).float().mean()
-            return 2 * torch.stack(losses).mean(), {"filled": filled}
+            return 2 * torch.stack(losses).mean(), {"filled": (self.rows != EMPTY).float().mean()}
 
     def _one(self, anchors: Tensor, own: Tensor, queue: Tensor, left_out: Tensor) -> Tensor:
         """Loss [] of anchors [B, D] against their own keys [B, D] and the queue [K, D] but what is left out [B, K]."""

@@ -10,13 +10,14 @@ import pytest
 import yaml
 
 from huecry.config import CONFIGS, load_recipe, recipe_names
+from huecry.pretrain.relabel import relabelling
 from huecry.tasks import TASKS
 from huecry.training.stage import run_stage
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_it_trains_a_step(name: str, photo_folder: Path, tmp_path: Path) -> None:
-    """On drawn photographs, with the tiny towers and without mixed precision."""
+    """On drawn photographs, with the tiny towers and without mixed precision; labels are made before it, where asked."""
     recipe = load_recipe(
         name,
         [
@@ -27,15 +28,17 @@ def test_it_trains_a_step(name: str, photo_folder: Path, tmp_path: Path) -> None
             "train.mixed_precision=no",
             "train.batch_size=8",
             "train.max_steps=1",
+            *("relabel.start=0", "relabel.k1=4", "relabel.k2=2", "relabel.min_samples=2"),
             f"run.dir={tmp_path / 'run'}",
         ],
         TASKS,
     )
     assert recipe.tasks
-    results = run_stage(recipe, TASKS)
+    results = run_stage(recipe, TASKS, relabelling(recipe))
     assert results.keys() == {"test", "val"}
-    line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
-    assert recipe.tasks.keys() <= line.keys()
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert any(recipe.tasks.keys() <= line.keys() for line in lines)
+    assert any("labels" in line for line in lines) == (recipe.data.labels == "pseudo")
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)

@@ -112,7 +112,11 @@ class Bundle(nn.Module):
         self.forget()
 
     def remember(self, images: Tensor, texts: Tensor) -> None:
-        """Give every task that remembers the features of the whole training set, [N, D] and [R, D]."""
+        """Give every task that remembers the features of the whole training set, [N, D] and [R, D].
+
+        Of descriptors [N, 3 D] and [R, 3 D] it gets the first part, which is the towers' own.
+        """
+        images, texts = (features[:, : self.towers.embed_dim] for features in (images, texts))
         for task in self.task_list.values():
             if task.remembers:
                 task.remember(images, texts)

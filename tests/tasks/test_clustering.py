@@ -11,7 +11,9 @@ import torch
 from torch.nn import functional as F
 
 from huecry.data.phrases import words
+from huecry.retrieval.evaluate import extract
 from huecry.tasks import clustering
+from huecry.training.bundle import Bundle
 
 ROWS = 12
 ALONE = {"match": 0.0, "mine": 0.0, "weight": 1.0}
@@ -107,6 +109,17 @@ def test_until_it_is_filled_the_memory_says_nothing(drawn: Any) -> None:
     filled = task.images.clone()
     remembering(bundle, seed=9)
     assert torch.equal(task.images, filled)  # once
+
+
+def test_beside_exported_branches_it_remembers_the_features_of_the_towers(drawn: Any) -> None:
+    bundle, _ = drawn({"clustering": ALONE, "grayscale": {"export": "concat"}})
+    found = extract(bundle, bundle.photos, size=bundle.towers.image_size, context=bundle.towers.context)
+    assert found.images.shape[1] == 3 * bundle.towers.embed_dim
+    bundle.remember(found.images, found.texts)
+    plain = Bundle(bundle.towers, {}, bundle.labels)
+    expected = extract(plain, bundle.photos, size=bundle.towers.image_size, context=bundle.towers.context)
+    assert torch.allclose(bundle.tasks["clustering"].images, F.normalize(expected.images, dim=1), atol=1e-5)
+    assert torch.allclose(bundle.tasks["clustering"].texts, F.normalize(expected.texts, dim=1), atol=1e-5)
 
 
 def iou_table(bundle: Any, batch: Any, idf: bool = True) -> list[list[float]]:
