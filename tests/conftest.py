@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from PIL import Image, ImageDraw
 from small_runs import stage
@@ -18,6 +19,9 @@ from huecry.cli import main
 
 # Read once, when the libraries are imported: a fixture would come too late.
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+hypothesis.settings.register_profile("house", deadline=None)  # a busy machine is no mistake
+hypothesis.settings.load_profile("house")
 
 COLOURS = ("red", "blue", "green", "yellow", "white", "black", "orange", "purple")
 WALLS = ("grey", "brown", "pink", "beige", "silver", "gold", "navy", "olive")

@@ -17,7 +17,7 @@ from huecry.training.stage import run_stage
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_it_trains_a_step(name: str, photo_folder: Path, tmp_path: Path) -> None:
-    """On drawn photographs, with the tiny towers and without mixed precision; labels are made before it, where asked."""
+    """On drawn photographs, with the tiny towers, without mixed precision; labels are made before it, where asked."""
     recipe = load_recipe(
         name,
         [

@@ -36,7 +36,7 @@ def two_pictures(tmp_path_factory):
     return folder
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers() | st.text(min_size=1).filter(str.strip) | st.none(), min_size=1, max_size=8))
 def test_the_same_id_is_the_same_number(two_pictures, ids):
     rows = [{"file_name": f"{i}.png", "person_id": who} for i, who in enumerate(ids)]
@@ -80,7 +80,7 @@ def crowd(persons: int) -> PhotoSet:
     return PhotoSet("train", [*records, *(Record(None, ("a hat",), None, name) for name in ("x", "y"))])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 30), st.floats(0.001, 0.999), st.floats(0.001, 0.999), st.integers(0, 5))
 def test_a_smaller_labelled_share_is_part_of_a_larger(persons, one, other, seed):
     photos = crowd(persons)
