@@ -1,12 +1,14 @@
 """Does colour pretraining help retrieval? The on/off grid on the embedded people and on real photographs.
 
     python benchmarks/ablation.py people
+    python benchmarks/ablation.py transfer DATA
     python benchmarks/ablation.py cuhk01 DATA
 
-Runs `huecry ablate` into runs/ablation_<set> (started again, it goes on) and records its summary in
-benchmarks/results/ablation_<set>.json and its plot in docs/pictures. On people both stages begin from random weights.
-On cuhk01, the CUHK01 part of CUHK-PEDES in DATA, every row pretrains from the same model, which contrastive matching
-alone made of the embedded people (the grid `people` leaves it).
+Runs `huecry ablate` into runs/ablation_<grid> (started again, it goes on) and records its summary in
+benchmarks/results/ablation_<grid>.json and its plot in docs/pictures. DATA is the CUHK01 part of CUHK-PEDES. `people`:
+both stages on the embedded people, from random weights. `transfer`: the pretraining of `people`, fine-tuned on DATA.
+`cuhk01`: both stages on DATA; every row pretrains from the same model, which contrastive matching alone made of the
+embedded people (the grid `people` leaves it).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ PEOPLE = Path("runs/ablation_people")
 START = PEOPLE / "runs" / "contrastive-0" / "pretrain"
 CHANGES = {
     "people": ("pretrain.train.epochs=2",),
+    "transfer": ("pretrain.train.epochs=2",),
     "cuhk01": (
         f"pretrain.model.source={START}",
         *("pretrain.train.epochs=6", "pretrain.eval.every=6"),
@@ -30,24 +33,26 @@ CHANGES = {
         *("finetune.train.epochs=8", "finetune.train.batch_size=64"),
     ),
 }
-FINETUNE = {"people": "finetune/people", "cuhk01": "finetune/cuhk01_tiny"}
+FINETUNE = {"people": "finetune/people", "transfer": "finetune/cuhk01_tiny", "cuhk01": "finetune/cuhk01_tiny"}
+READS = {"people": "", "transfer": "finetune.data.source", "cuhk01": "data.source"}
+"""The key that DATA is given to."""
 
 
 def main() -> None:
     """Run what is missing of a grid, record the summary."""
     parser = argparse.ArgumentParser(description="The on/off grid over pretraining tasks and seeds.")
     parser.add_argument("name", choices=CHANGES)
-    parser.add_argument("data", nargs="?", help="the CUHK01 part of CUHK-PEDES, in that data set's own layout")
+    parser.add_argument("data", nargs="?", help="in the data set's own layout; none for people")
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     name = arguments.name
-    if (arguments.data is None) == (name == "cuhk01"):
-        parser.error("give the data for cuhk01, and none for people")
-    data = (f"data.source={arguments.data}",) if arguments.data else ()
+    if bool(arguments.data) != bool(READS[name]):
+        parser.error("give the data for transfer and cuhk01, and none for people")
+    data = (f"{READS[name]}={arguments.data}",) if arguments.data else ()
     out = PEOPLE.with_name(f"ablation_{name}")
-    report = ablate(
-        "pretrain/people", *CHANGES[name], *data, finetune=FINETUNE[name], out=str(out), seeds=arguments.seeds
-    )
+    pretrained = str(PEOPLE) if name == "transfer" else None
+    options = {"finetune": FINETUNE[name], "out": str(out), "seeds": arguments.seeds, "pretrained": pretrained}
+    report = ablate("pretrain/people", *CHANGES[name], *data, **options)
     shutil.copy(out / "ablation.png", Path("docs/pictures") / f"{out.name}.png")
     command = f"python benchmarks/ablation.py {name}{' CUHK01' if data else ''} --seeds {arguments.seeds}"
     record(Path("benchmarks/results") / f"{out.name}.json", command, report)

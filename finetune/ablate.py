@@ -1,6 +1,7 @@
 """The on/off grid over pretraining tasks and seeds: what does each task add, once the towers are fine-tuned?
 
-`huecry ablate [--config RECIPE] [--finetune RECIPE] --out DIR [--seeds 3] [--labelled 0.1 0.3] [key=value ...]`
+`huecry ablate [--config RECIPE] [--finetune RECIPE] --out DIR [--seeds 3] [--labelled 0.1 0.3] [--pretrained DIR]
+[key=value ...]`
 
 Rows: `contrastive` alone, `contrastive + <task>` for every other task of the pretraining recipe, and `all`. For each
 row and seed: pretrain, fine-tune on all training persons, evaluate; in the first and the last row also fine-tune with
@@ -13,7 +14,8 @@ of the recipe learns from clusters, rows without such a task pretrain on pairs. 
     ablation.json, table.md, ablation.png   the summary, renewed after every seed
 
 Started again, the same command goes on where it was: a result that is there is not made again. To repeat a run, remove
-its result and its run folder.
+its result and its run folder. With `--pretrained` the pretraining runs are those of another grid's folder, so that one
+pretraining is compared on several sets.
 """
 
 from __future__ import annotations
@@ -93,10 +95,12 @@ class Run:
 class Grid:
     """What is to be run, checked.
 
-    changes: `key=value` by stage. photos: the split that every model is evaluated on. fingerprints: of the data read.
+    pretrained: the folder whose `runs` hold the pretraining. changes: `key=value` by stage. photos: the split that
+    every model is evaluated on. fingerprints: of the data read.
     """
 
     out: Path
+    pretrained: Path
     configs: Mapping[str, str]
     changes: Mapping[str, Sequence[str]]
     rows: Sequence[Row]
@@ -120,7 +124,7 @@ class Grid:
     def folder(self, run: Run) -> Path:
         """The run folder of a cell."""
         name = f"finetune-{run.share}" if run.labelled else "pretrain"
-        return self.out / "runs" / f"{run.row.stem}-{run.seed}" / name
+        return (self.out if run.labelled else self.pretrained) / "runs" / f"{run.row.stem}-{run.seed}" / name
 
     def result(self, run: Run) -> Path:
         """The result file of a cell."""
@@ -151,19 +155,22 @@ def ablate(
     seeds: int = 3,
     labelled: Sequence[float] = (0.1, 0.3),
     split: str = "val",
+    pretrained: str | None = None,
 ) -> dict[str, Any]:
     """Run the grid of a pretraining recipe, or what is missing of it; returns what `ablation.json` holds.
 
     overrides: `pretrain.<key>=value` for the pretraining alone, `finetune.<key>=value` for the fine-tuning alone,
     `<key>=value` for both. labelled: smaller shares of the persons for the first and the last row. split: of the
-    fine-tuning's data, on which every model is evaluated; the recipes' `eval.select_on` chooses the epoch.
+    fine-tuning's data, on which every model is evaluated; the recipes' `eval.select_on` chooses the epoch. pretrained:
+    the folder of another grid, whose pretraining runs are taken; what is missing of them is made there.
 
     Raises UserError for what the user can mend, all that can be known of it before the first run; Stopped when a signal
     ended a run with a snapshot.
     """
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
     main = PartialState(cpu=cpu, timeout=PATIENCE).is_main_process  # as the stages will see it
-    grid = _prepare({"pretrain": config, "finetune": finetune}, overrides, Path(out), seeds, labelled, split)
+    folders = Path(out), Path(pretrained or out)
+    grid = _prepare({"pretrain": config, "finetune": finetune}, overrides, folders, seeds, labelled, split)
     _check_folder(grid, main)
     report: dict[str, Any] = {}
     try:
@@ -219,7 +226,12 @@ def split_changes(overrides: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _prepare(
-    configs: dict[str, str], overrides: Sequence[str], out: Path, seeds: int, labelled: Sequence[float], split: str
+    configs: dict[str, str],
+    overrides: Sequence[str],
+    folders: tuple[Path, Path],
+    seeds: int,
+    labelled: Sequence[float],
+    split: str,
 ) -> Grid:
     """The grid, with every mistake found that can be found without training."""
     if seeds < 1:
@@ -243,7 +255,10 @@ def _prepare(
     shares = sorted({float(share) for share in labelled} - {1.0}, reverse=True)
     fingerprints = {f"{stage}_train": training_photos(recipes[stage], splits[stage]).fingerprint for stage in STAGES}
     fingerprints[split] = photos.fingerprint
-    grid = Grid(out.expanduser(), configs, changes, rows, seeds, shares, photos, recipes, fingerprints)
+    out, pretrained = (folder.expanduser() for folder in folders)
+    if pretrained != out and not (pretrained / "ablation.yaml").is_file():
+        raise UserError(f"--pretrained {pretrained}: not the folder of a grid (it has no ablation.yaml)")
+    grid = Grid(out, pretrained, configs, changes, rows, seeds, shares, photos, recipes, fingerprints)
     sizes = set()
     for run in grid.all_runs():
         stage = "finetune" if run.labelled else "pretrain"

@@ -91,11 +91,21 @@ def ablate(
     seeds: int = 3,
     labelled: Sequence[float] = (0.1, 0.3),
     split: str = "val",
+    pretrained: str | None = None,
 ) -> dict[str, Any]:
     """Run the on/off grid over pretraining tasks and seeds; see `huecry.finetune.ablate.ablate`."""
     from huecry.finetune.ablate import ablate
 
-    return ablate(config, *overrides, finetune=finetune, out=out, seeds=seeds, labelled=labelled, split=split)
+    return ablate(
+        config,
+        *overrides,
+        finetune=finetune,
+        out=out,
+        seeds=seeds,
+        labelled=labelled,
+        split=split,
+        pretrained=pretrained,
+    )
 
 
 def people(out: str, persons: int = 1000, seed: int = 0) -> None:

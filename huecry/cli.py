@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="first and last row also with this share of the persons labelled (default 0.1 0.3)",
     )
     ablate.add_argument("--split", default="val", help="val, test or train (default val)")
+    ablate.add_argument("--pretrained", metavar="DIR", help="take the pretraining runs of another grid's folder")
     ablate.add_argument(
         "overrides",
         nargs="*",

@@ -123,6 +123,7 @@ def test_options_that_cannot_be(photo_folder, tmp_path, mistake):
     mistake([*plain, "--split", "tset"], "--split tset", "train, val, test")
     mistake([*plain, "--finetune", "finetune/peple"], "finetune/peple", "did you mean finetune/people?")
     mistake([*plain, "--labelled", "0.1"], "10 %", "4 training rows", "train.batch_size=8")  # one person of four
+    mistake([*plain, "--pretrained", str(tmp_path / "none")], "--pretrained", "not the folder of a grid")
     mistake(["ablate"], "--out")
     assert not (tmp_path / "out").exists()
     (tmp_path / "notes.txt").write_text("mine")
@@ -130,6 +131,21 @@ def test_options_that_cannot_be(photo_folder, tmp_path, mistake):
 
 
 # what it leaves
+
+
+@pytest.mark.slow
+def test_pretraining_of_another_grid_is_taken(grid, photo_folder, tmp_path, calls):
+    before = contents(grid)
+    out = tmp_path / "out"
+    assert main(command(photo_folder, out, "--labelled", "--pretrained", str(grid))) == 0
+    assert calls == [
+        f"{row}-0/{stage}" for row in ("contrastive", "contrastive+sdm") for stage in ("pretrain", "finetune-1")
+    ]
+    assert contents(grid) == before
+    assert not list(out.glob("runs/*/pretrain"))
+    for name in ("contrastive-zero_shot-0.json", "contrastive-1-0.json"):
+        results = [json.loads((folder / "results" / name).read_text()) for folder in (grid, out)]
+        assert results[0]["person_ap"] == results[1]["person_ap"]
 
 
 @pytest.mark.slow
