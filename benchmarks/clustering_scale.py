@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from record import record
+from record import peak_gb, record
 from sklearn.cluster import DBSCAN
 from sklearn.metrics import adjusted_rand_score
 
@@ -60,7 +59,7 @@ def sparse(count: int) -> dict[str, Any]:
         "seconds_encodings": encoded - start,
         "seconds_distances": compared - encoded,
         "seconds_dbscan": end - compared,
-        "gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+        "gb": peak_gb(),
         "entries_a_row": weights.nnz / count,
         "near_a_row": near.nnz / count,
         "clusters": int(labels.max()) + 1,
@@ -106,7 +105,7 @@ def dense(count: int) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     return {
         "seconds": seconds,
-        "gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+        "gb": peak_gb(),
         "labels": labels.tolist(),
     }
 

@@ -6,21 +6,15 @@ python benchmarks/evaluation_memory.py [--json benchmarks/results/evaluation_mem
 from __future__ import annotations
 
 import argparse
-import resource
 import time
 from pathlib import Path
 
 import torch
-from record import record
+from record import peak_gb, record
 
 from huecry.retrieval.metrics import rank_metrics
 
 QUERIES, GALLERY, FEATURES, PERSONS = 6_156, 100_000, 512, 30_000
-
-
-def peak_gb() -> float:
-    """Largest resident memory of this process so far, in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def main() -> None:

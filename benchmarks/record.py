@@ -7,10 +7,16 @@ import importlib.metadata
 import json
 import os
 import platform
+import resource
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("torch", "transformers", "open_clip_torch", "accelerate", "numpy")
+
+
+def peak_gb() -> float:
+    """Largest resident memory of this process so far, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def machine() -> dict[str, Any]:

@@ -9,11 +9,10 @@ fp32 on drawn photographs.
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
 from pathlib import Path
 
-from record import record
+from record import peak_gb, record
 from transformers import CLIPConfig, CLIPModel
 
 from huecry.api import finetune, people
@@ -42,7 +41,7 @@ def main() -> None:
             "train.max_steps=3",
             f"run.dir={Path(folder) / 'run'}",
         )
-    figures = {"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}
+    figures = {"peak_gb": peak_gb()}
     print(f"peak_gb {figures['peak_gb']:.2f}")
     record(arguments.json, "python benchmarks/step_memory.py", figures)
 

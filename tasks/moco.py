@@ -109,16 +109,17 @@ class MoCo(Task):
             own = [unit(encode(view, momentum=True).pooled) for view in views]
             queues = [self.image_keys.to(own[0].dtype), self.text_keys.to(own[0].dtype)]
             ways = [(0, 1), (1, 0), *(((0, 0), (1, 1)) if self.config.intra else ())]
-            same = self._same(encode, batch["image"])
             if self.config.negatives == "multi_positive":
                 keys = [unit(encode.gather(view, momentum=True)) for view in views]
                 candidates = [torch.cat(pair) for pair in zip(keys, queues, strict=True)]
-                equal = torch.cat([encode.positives, same], dim=1)
+                equal = row_stochastic(torch.cat([encode.positives, self._same(encode, batch["image"])], dim=1))
                 empty = torch.cat([self.rows.new_zeros(len(keys[0]), dtype=torch.bool), self.rows == EMPTY])[None]
                 losses = [self._many(anchors[x], own[x], candidates[y], equal, empty) for x, y in ways]
             else:
-                union = self.config.negatives == "union"
-                left_out = self._in_batch(encode)[None] if union else same | (self.rows == EMPTY)
+                if self.config.negatives == "union":
+                    left_out = self._in_batch(encode)[None]
+                else:
+                    left_out = self._same(encode, batch["image"]) | (self.rows == EMPTY)
                 losses = [self._one(anchors[x], own[y], queues[y], left_out) for x, y in ways]
             return 2 * torch.stack(losses).mean(), {"filled": (self.rows != EMPTY).float().mean()}
 
@@ -130,12 +131,12 @@ class MoCo(Task):
         return -torch.log_softmax(logits, dim=1)[:, 0].mean()
 
     def _many(self, anchors: Tensor, own: Tensor, candidates: Tensor, equal: Tensor, empty: Tensor) -> Tensor:
-        """Loss [] of anchors [B, D] over candidates [C, D], taught by equality [B, C] and by the anchors' own keys."""
+        """Loss [] of anchors [B, D] over candidates [C, D], taught by `equal` [B, C], row-stochastic, and own keys."""
         config = self.config
         alpha = config.alpha * ((self.batches / config.alpha_steps).clamp(max=1) if config.alpha_steps else 1.0)
         scaled = candidates.T / config.temperature
         taught = (own @ scaled).masked_fill(empty, float("-inf")).softmax(dim=1)
-        target = alpha * taught + (1 - alpha) * row_stochastic(equal).to(taught.dtype)
+        target = alpha * taught + (1 - alpha) * equal.to(taught.dtype)
         return cross_entropy(anchors @ scaled, target, empty).mean()
 
     def _same(self, encode: Encode, image: Tensor) -> Tensor:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_runs import stage
+from small_runs import kill_again_and_again, stage
 
 from huecry.cli import main
 from huecry.data.records import PhotoSet, Record
@@ -225,19 +223,8 @@ def test_killed_at_any_moment_of_all_five_tasks(delay: float, make_photos: Any, 
     changes = ("train.max_steps=null", "train.epochs=4", "train.log_every=1", "eval.every=4", *PSEUDO, *ALL_FIVE)
     assert main(stage(folder, tmp_path / "alone", *changes)) == 0
     command = [sys.executable, "-m", "huecry.cli", *stage(folder, tmp_path / "died", *changes, "train.resume=true")]
-    snapshots, kills = tmp_path / "died" / "checkpoints", 0
-    while True:
-        before = sorted(snapshots.glob("*"))
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and (kills == 3 or sorted(snapshots.glob("*")) == before):
-            time.sleep(0.005)
-        if process.poll() is not None:
-            break
-        time.sleep(delay)
-        process.kill()
-        process.wait()
-        kills += 1
-    assert process.returncode == 0
+    status, kills = kill_again_and_again(command, tmp_path / "died", delay)
+    assert status == 0
     assert kills > 0
     assert_same_run(tmp_path / "alone", tmp_path / "died")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,3 +31,22 @@ def rewrite(folder: Path, change: Callable[[list[dict[str, Any]]], object]) -> P
     change(rows)
     table.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
     return table
+
+
+def kill_again_and_again(command: list[str], run: Path, delay: float) -> tuple[int, int]:
+    """Start a run that resumes, and SIGKILL it a time after its next snapshot, three times; then let it finish.
+
+    Returns the exit status and how often it was killed: it may have finished before.
+    """
+    snapshots, kills = run / "checkpoints", 0
+    while True:
+        before = sorted(snapshots.glob("*"))
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and (kills == 3 or sorted(snapshots.glob("*")) == before):
+            time.sleep(0.005)
+        if process.poll() is not None:
+            return process.returncode, kills
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        kills += 1

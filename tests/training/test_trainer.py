@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_runs import kill_again_and_again
 
 from huecry.api import finetune
 from huecry.config import build_recipe
@@ -249,20 +250,9 @@ def test_killed_at_any_moment_and_resumed(delay: float, photos: Path, undisturbe
         "run_stage(build_recipe('resume', json.loads(sys.argv[1]), sys.argv[2:], TASKS), TASKS)"
     )
     values = {**BASE, "data": {**BASE["data"], "source": str(photos)}, "run": {"dir": str(folder)}}
-    kills = 0
-    while True:
-        command = [sys.executable, "-c", code, json.dumps(values), "train.resume=true"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        before = _newest(folder)
-        while process.poll() is None and (kills == 3 or _newest(folder) == before):
-            time.sleep(0.01)
-        if process.poll() is not None:
-            break
-        time.sleep(delay)
-        process.kill()
-        process.wait()
-        kills += 1
-    assert process.returncode == 0
+    command = [sys.executable, "-c", code, json.dumps(values), "train.resume=true"]
+    status, kills = kill_again_and_again(command, folder, delay)
+    assert status == 0
     assert kills > 0
     assert_equal(outcome(undisturbed), outcome(folder))
 
