@@ -7,7 +7,7 @@ FLOORS := tasks pretrain finetune configs
 DEMO := runs/demo
 # What accelerate would otherwise warn about not being told.
 LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
-BENCHMARKS := step_speed step_memory loader_speed evaluation_memory task_cost thread_wait
+BENCHMARKS := step_speed step_memory loader_speed evaluation_memory task_cost clustering_scale thread_wait
 
 .PHONY: install demo test test-slow check bench build links
 

@@ -1,4 +1,4 @@
-"""Does colour pretraining help retrieval? The on/off grid on the embedded people and on real photographs.
+"""Do the pretraining tasks help retrieval? The on/off grid on the embedded people and on real photographs.
 
     python benchmarks/ablation.py people
     python benchmarks/ablation.py transfer DATA
@@ -23,14 +23,15 @@ from huecry.api import ablate
 
 PEOPLE = Path("runs/ablation_people")
 START = PEOPLE / "runs" / "contrastive-0" / "pretrain"
+SHORT = ("pretrain.train.epochs=2", "pretrain.relabel.start=1")
 CHANGES = {
-    "people": ("pretrain.train.epochs=2",),
-    "transfer": ("pretrain.train.epochs=2",),
+    "people": SHORT,
+    "transfer": (*SHORT, "finetune.train.epochs=6", "finetune.train.batch_size=64"),
     "cuhk01": (
         f"pretrain.model.source={START}",
-        *("pretrain.train.epochs=6", "pretrain.eval.every=6"),
+        *("pretrain.train.epochs=5", "pretrain.eval.every=5"),
         *("pretrain.views.rgb.brightness=0.2", "pretrain.views.rgb.contrast=0.2"),
-        *("finetune.train.epochs=8", "finetune.train.batch_size=64"),
+        *("finetune.train.epochs=6", "finetune.train.batch_size=64"),
     ),
 }
 FINETUNE = {"people": "finetune/people", "transfer": "finetune/cuhk01_tiny", "cuhk01": "finetune/cuhk01_tiny"}
@@ -52,7 +53,7 @@ def main() -> None:
     out = PEOPLE.with_name(f"ablation_{name}")
     pretrained = str(PEOPLE) if name == "transfer" else None
     options = {"finetune": FINETUNE[name], "out": str(out), "seeds": arguments.seeds, "pretrained": pretrained}
-    report = ablate("pretrain/people", *CHANGES[name], *data, **options)
+    report = ablate("pretrain/all_tiny", *CHANGES[name], *data, **options)
     shutil.copy(out / "ablation.png", Path("docs/pictures") / f"{out.name}.png")
     command = f"python benchmarks/ablation.py {name}{' CUHK01' if data else ''} --seeds {arguments.seeds}"
     record(Path("benchmarks/results") / f"{out.name}.json", command, report)

@@ -1,14 +1,14 @@
 """Does clustering find the persons, and does it help retrieval? Pretraining without identities, over seeds.
 
-    python benchmarks/clusters.py people
-    python benchmarks/clusters.py cuhk01 DATA PRETRAINED
+    python benchmarks/clusters.py people PRETRAINED
+    python benchmarks/clusters.py cuhk01 PRETRAINED DATA
 
-Three rows train the same number of steps on pairs: `pairs` by contrastive matching alone; `clusters` by the clusters of
-the photographs as well; `random clusters` by those clusters with their photographs exchanged at random, a control that
-must do worse than pairs. Text to image on val, zero-shot, and how well each epoch's clusters agree with the persons
-(ARI; 1 is perfect, 0 is chance), whom no training sees. On people the towers begin from random weights; on cuhk01, the
-CUHK01 part of CUHK-PEDES in DATA, from PRETRAINED, a model pretrained on the embedded people. Every run is written to
-benchmarks/results/clusters_<set>.json as it ends; started again, the script goes on with what is missing.
+Three rows go on from the same model, PRETRAINED, for the same number of steps on pairs: `pairs` by contrastive matching
+alone; `clusters` by the clusters of the photographs as well, found anew before every epoch; `random clusters` by those
+clusters with their photographs exchanged at random, a control that must do worse than pairs. PRETRAINED was made of the
+embedded people without identities; DATA is the CUHK01 part of CUHK-PEDES. Printed: text to image on val, zero-shot, and
+how well each epoch's clusters agree with the persons (ARI; 1 is perfect, 0 is chance), whom no training sees. Every run
+is written to benchmarks/results/clusters_<set>.json as it ends; started again, the script goes on with what is missing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ from huecry.training.trainer import EpochContext
 KEYS = ("R1", "R5", "R10", "mAP")
 ROWS = ("pairs", "clusters", "random clusters")
 COLOUR = ("colour_words", "colourise", "grayscale")
-CHANGES = {"people": (), "cuhk01": ()}
+CHANGES = {
+    "people": ("train.epochs=3", "eval.every=3"),
+    "cuhk01": ("train.epochs=6", "eval.every=6", "views.rgb.brightness=0.2", "views.rgb.contrast=0.2"),
+}
 
 
 class Exchanged(Relabel):
@@ -54,8 +57,8 @@ def run(name: str, row: str, seed: int, more: list[str]) -> dict[str, Any]:
     """Train once; the last model on val and each clustering's figures."""
     with tempfile.TemporaryDirectory() as folder:
         off = [*COLOUR, "moco", *(["clustering"] if row == "pairs" else [])]
-        changes = [*(f"tasks.{task}=null" for task in off), *CHANGES[name], *more, f"run.seed={seed}"]
-        changes += [f"run.dir={Path(folder) / 'run'}"]
+        changes = [*(f"tasks.{task}=null" for task in off), "relabel.start=0", *CHANGES[name], *more]
+        changes += [f"run.seed={seed}", f"run.dir={Path(folder) / 'run'}"]
         if row == "pairs":
             changes.append("data.labels=pair")
         recipe = load_recipe("pretrain/all_tiny", changes, TASKS)
@@ -71,14 +74,14 @@ def main() -> None:
     """Run what is not in the result file yet, print the table."""
     parser = argparse.ArgumentParser(description="Clusters without identities, over seeds.")
     parser.add_argument("name", choices=CHANGES)
-    parser.add_argument("data", nargs="?", type=Path)
-    parser.add_argument("pretrained", nargs="?", help="a model or run folder")
+    parser.add_argument("pretrained", help="a model or run folder")
+    parser.add_argument("data", nargs="?", help="the CUHK01 part of CUHK-PEDES; none for people")
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     name = arguments.name
-    if (arguments.pretrained is None) == (name == "cuhk01"):
-        parser.error("give the data and a pretrained model for cuhk01, and none for people")
-    more = [f"data.source={arguments.data}", f"model.source={arguments.pretrained}"] if arguments.pretrained else []
+    if bool(arguments.data) != (name == "cuhk01"):
+        parser.error("give the data for cuhk01, and none for people")
+    more = [f"model.source={arguments.pretrained}", *([f"data.source={arguments.data}"] if arguments.data else [])]
     path = Path("benchmarks/results") / f"clusters_{name}.json"
     figures: dict[str, Any] = json.loads(path.read_text())["figures"] if path.exists() else {}
     for seed, row in itertools.product(range(arguments.seeds), ROWS):
@@ -86,7 +89,7 @@ def main() -> None:
         if len(runs) <= seed:
             runs.append(run(name, row, seed, more))
             figures[row] |= {key: statistics.mean(one[key] for one in runs) for key in KEYS}
-            command = f"python benchmarks/clusters.py {name}{' CUHK01 runs/demo/pretrain' if more else ''}"
+            command = f"python benchmarks/clusters.py {name} {arguments.pretrained}{' CUHK01' if arguments.data else ''}"
             record(path, f"{command} --seeds {arguments.seeds}", figures)
     print(f"{'':20}" + "".join(f"{key:>14}" for key in KEYS) + "   ARI of each clustering")
     for row, found in figures.items():

@@ -148,6 +148,10 @@ class TrainingLoader:
         for batch in self.loader:
             yield checked(batch)
 
+    def close(self) -> None:
+        """End the workers, which leave signals alone: unasked, a process that ends by an exception waits for them."""
+        del self.loader
+
 
 def checked(batch: Any) -> Any:
     """The batch as it is. Raises UserError where a data worker could not read a photograph."""

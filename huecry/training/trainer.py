@@ -8,7 +8,7 @@ same number of threads and processes).
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,7 @@ class Trainer:
             disable=None if self.accelerator.is_main_process else True,
         )
         self.log.restart_clock()
-        with bar, self.signals:
+        with bar, self.signals, closing(self.loader):
             while progress.step < self.steps or progress.batch:  # an epoch may be trained and not yet evaluated
                 if progress.batch == 0 and self.before_epoch is not None:
                     self.before_epoch(self._context())
@@ -158,8 +158,7 @@ class Trainer:
     def _train_epoch(self, bar: tqdm) -> None:
         progress, train = self.progress, self.recipe.train
         last = min(self.batches, progress.batch + (self.steps - progress.step) * train.accumulate)
-        batches = self.loader.epoch(self._order(), progress.epoch, progress.batch, last)
-        for batch in batches:
+        for batch in self.loader.epoch(self._order(), progress.epoch, progress.batch, last):
             progress.batch += 1
             update = progress.batch % train.accumulate == 0
             batch = batch.to(self.accelerator.device)

@@ -272,5 +272,21 @@ def test_a_signal_to_the_whole_group_leaves_the_data_worker_alive(photos: Path, 
     assert load_snapshot(folder / "checkpoints") is not None
 
 
+@pytest.mark.slow
+def test_a_script_that_a_signal_stops_ends_and_its_data_worker_with_it(photos: Path, tmp_path: Path) -> None:
+    """The exception that nobody catches keeps the frames of the training loop, and the worker leaves signals alone."""
+    folder = tmp_path / "run"
+    code = "import sys; from huecry import api; api.finetune('finetune/people', *sys.argv[1:])"
+    command = [sys.executable, "-c", code, f"data.source={photos}", "model.source=tiny", f"run.dir={folder}"]
+    command += ["train.batch_size=8", "train.epochs=1000", "data.workers=1"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while process.poll() is None and not _newest(folder):
+        time.sleep(0.05)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.decode().splitlines()[-1].endswith("Stopped: SIGTERM")
+
+
 def _newest(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "checkpoints").glob("*"))
