@@ -89,7 +89,9 @@ def main() -> None:
         if len(runs) <= seed:
             runs.append(run(name, row, seed, more))
             figures[row] |= {key: statistics.mean(one[key] for one in runs) for key in KEYS}
-            command = f"python benchmarks/clusters.py {name} {arguments.pretrained}{' CUHK01' if arguments.data else ''}"
+            command = (
+                f"python benchmarks/clusters.py {name} {arguments.pretrained}{' CUHK01' if arguments.data else ''}"
+            )
             record(path, f"{command} --seeds {arguments.seeds}", figures)
     print(f"{'':20}" + "".join(f"{key:>14}" for key in KEYS) + "   ARI of each clustering")
     for row, found in figures.items():

@@ -25,9 +25,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from huecry.data.text_iou import UNITS, PhraseIndex, text_iou
+from huecry.data.text_iou import UNITS
 from huecry.errors import UserError
 from huecry.processes import global_mean
+from huecry.tasks.caption_iou import CaptionIoU
 from huecry.tasks.sdm import divergence
 from huecry.tasks.similarity import cosines, full_precision, row_stochastic, unit, widened
 from huecry.training.encode import Encode
@@ -69,8 +70,6 @@ class Clustering(Task):
     images: Tensor
     texts: Tensor
     updates: Tensor
-    units: Tensor
-    unit_weights: Tensor
 
     def __init__(self, config: Any, facts: Facts) -> None:
         super().__init__(config, facts)
@@ -78,9 +77,7 @@ class Clustering(Task):
         self.register_buffer("texts", torch.zeros(facts.rows, facts.embed_dim))
         self.register_buffer("updates", torch.full((), -1))
         if config.match or config.mine:
-            index = PhraseIndex(facts.captions, config.unit, config.idf)
-            self.register_buffer("units", torch.from_numpy(index.rows), persistent=False)
-            self.register_buffer("unit_weights", torch.from_numpy(index.weights), persistent=False)
+            self.iou = CaptionIoU(facts, config.unit, config.idf)
 
     @classmethod
     def check(cls, name: str, config: Any) -> None:
@@ -113,8 +110,7 @@ class Clustering(Task):
             ) / 2
             loss, logs = memory, {"memory": memory.detach()}
             if self.config.match or self.config.mine:
-                rows = encode.gather_ids("row")
-                alike = text_iou(self.units[batch["row"]], self.units[rows], self.unit_weights)
+                alike = self.iou(batch["row"], encode.gather_ids("row"))
             if self.config.match:
                 match = self._match(encode, f, g, alike)
                 loss, logs["match"] = loss + self.config.match * match, match.detach()

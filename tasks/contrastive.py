@@ -19,19 +19,19 @@ import torch
 from torch import Tensor
 
 from huecry.errors import UserError
-from huecry.tasks.pairs import PairConfig, PairTask
-from huecry.tasks.similarity import cosines, row_stochastic
+from huecry.tasks.pairs import ScaledConfig, ScaledTask
+from huecry.tasks.similarity import row_stochastic
 from huecry.training.encode import Encode
 
 
 @dataclass
-class ContrastiveConfig(PairConfig):
+class ContrastiveConfig(ScaledConfig):
     """positives: `instance` | `identity`. scale: null for the factor that the towers learn."""
 
     positives: str = "identity"
 
 
-class Contrastive(PairTask):
+class Contrastive(ScaledTask):
     """InfoNCE over the global batch."""
 
     Config = ContrastiveConfig
@@ -43,10 +43,8 @@ class Contrastive(PairTask):
             raise UserError(f"tasks.{name}.positives={config.positives}: choose one of instance, identity")
 
     def forward(self, encode: Encode, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        text = self.config.text_view
-        scale = encode.scale if self.config.scale is None else self.config.scale
-        image_rows = cosines(encode("rgb").pooled, encode.gather(text))
-        text_rows = cosines(encode(text).pooled, encode.gather("rgb"))
+        scale = self.scale(encode)
+        image_rows, text_rows = self.both_ways(encode)
         if self.config.positives == "identity":
             target, ignored = row_stochastic(encode.positives), None
         else:

@@ -13,41 +13,52 @@ Cost: no tower pass beyond the two views.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from huecry.tasks.pairs import PairConfig, PairTask
-from huecry.tasks.similarity import cosines, row_stochastic
+from huecry.errors import UserError
+from huecry.processes import gather
+from huecry.tasks.targets import TargetConfig, TargetTask
 from huecry.training.encode import Encode
 
 
 @dataclass
-class SDMConfig(PairConfig):
+class SDMConfig(TargetConfig):
     """scale: null for the factor that the towers learn.
 
-    same_person: weight of another photograph of the same person; 1 counts it as any match.
     text_view: `text_aug` (with `views.text_aug.mask_p=0.15` what the published code does unintended).
+    compat: null | `columns`: each column of the target over that column's own sum, as the published code divides by
+    the rows' sums without turning them; it matters where `same_person` is not 1.
     """
 
     scale: float | None = 50.0
-    same_person: float = 1.0
+    compat: str | None = None
 
 
-class SDM(PairTask):
+class SDM(TargetTask):
     """KL(p || q) over the global batch."""
 
     Config = SDMConfig
 
+    @classmethod
+    def check(cls, name: str, config: Any) -> None:
+        super().check(name, config)
+        if config.compat not in (None, "columns"):
+            raise UserError(f"tasks.{name}.compat={config.compat}: choose null or columns")
+
     def forward(self, encode: Encode, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        text = self.config.text_view
-        scale = encode.scale if self.config.scale is None else self.config.scale
-        same_photo = batch["image"][:, None] == encode.gather_ids("image")
-        weights = torch.where(same_photo, 1.0, self.config.same_person * encode.positives.float())
-        target = row_stochastic(weights)
-        image_rows = cosines(encode("rgb").pooled, encode.gather(text))
-        text_rows = cosines(encode(text).pooled, encode.gather("rgb"))
-        return divergence(scale * image_rows, target) + divergence(scale * text_rows, target), {}
+        if self.config.compat == "columns":
+            weights = self.match_weights(encode, batch)
+            target = weights / gather(weights.sum(dim=1))
+        else:
+            target = self.targets(encode, batch)
+        losses = []
+        for similarity in self.both_ways(encode):
+            logits = self.scale(encode) * similarity
+            losses.append(divergence(logits, self.taught(target, logits, encode.step)))
+        return torch.stack(losses).sum(), {}
 
 
 def divergence(logits: Tensor, target: Tensor, eps: float = 1e-8) -> Tensor:

@@ -90,7 +90,8 @@ class TrainingRows(Dataset):
         image = int(self.photos.row_image[row])
         record = self.photos[image]
         person = int(self.photos.row_person[row])
-        sample = Sample(row, image, person, record, self.photos.caption(row), record.open())
+        others = self.photos.other_captions(row) if "text_other" in self.views else ()
+        sample = Sample(row, image, person, record, self.photos.caption(row), record.open(), others)
         rendering = Rendering(sample, self.config, self.shape, (self.seed, epoch))
         views = {name: VIEWS[name](rendering) for name in self.views}
         said = replace(sample, caption=rendering.caption)

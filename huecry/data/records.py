@@ -74,9 +74,10 @@ class PhotoSet(Sequence[Record]):
     appearance; -1 where unknown.
 
     row_image [R], row_person [R], image_person [N]: int64 arrays over the R rows and N photographs.
+    row_weight [R] float64: the chance, above 0, with which a row takes part in an epoch of training; 1 unless given.
     """
 
-    def __init__(self, split: str, records: Sequence[Record]) -> None:
+    def __init__(self, split: str, records: Sequence[Record], row_weight: np.ndarray | None = None) -> None:
         self.split = split
         self.records = tuple(records)
         names = dict.fromkeys(record.person for record in self.records if record.person is not None)
@@ -90,6 +91,7 @@ class PhotoSet(Sequence[Record]):
         self.row_image = np.repeat(np.arange(len(self.records), dtype=np.int64), counts)
         self.row_person = self.image_person[self.row_image]
         self.first_row = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        self.row_weight = np.ones(len(self.row_image)) if row_weight is None else row_weight
 
     def __len__(self) -> int:
         return len(self.records)
@@ -115,11 +117,26 @@ class PhotoSet(Sequence[Record]):
         return self.records[image].captions[row - int(self.first_row[image])]
 
     @cached_property
+    def _person_rows(self) -> dict[int, np.ndarray]:
+        order = np.argsort(self.row_person, kind="stable")
+        persons, first = np.unique(self.row_person[order], return_index=True)
+        return dict(zip(persons.tolist(), np.split(order, first[1:]), strict=True))
+
+    def other_captions(self, row: int) -> list[str]:
+        """The captions of other photographs of a row's person; none where the person is unknown."""
+        person = int(self.row_person[row])
+        if person == UNKNOWN:
+            return []
+        return [self.caption(one) for one in self._person_rows[person] if self.row_image[one] != self.row_image[row]]
+
+    @cached_property
     def fingerprint(self) -> str:
-        """A digest of names, persons and captions in order; two sets with the same one have the same rows."""
+        """A digest of names, persons, captions and weights in order; two sets with the same one have the same rows."""
         digest = hashlib.sha256()
         for record in self.records:
             digest.update(repr((record.name, record.person, record.captions)).encode())
+        if (self.row_weight < 1).any():
+            digest.update(self.row_weight.tobytes())
         return digest.hexdigest()[:16]
 
     def summary(self) -> str:

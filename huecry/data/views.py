@@ -8,7 +8,7 @@ uint8; the towers normalise them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,7 +77,10 @@ LEGAL: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True)
 class Sample:
-    """One row of the training set with its decoded photograph."""
+    """One row of the training set with its decoded photograph.
+
+    others: captions of other photographs of the person, where a view asks for them.
+    """
 
     row: int
     image: int
@@ -85,6 +88,7 @@ class Sample:
     record: Record
     caption: str
     picture: Image.Image
+    others: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,16 @@ class Rendering:
     @property
     def caption(self) -> str:
         """The caption, sides exchanged in a mirrored sample."""
-        swapped = self.flipped and self.config.swap_sides
-        return swap_sides(self.sample.caption) if swapped else self.sample.caption
+        return self._said(self.sample.caption)
+
+    @property
+    def other_caption(self) -> str:
+        """A caption of another photograph of the person; the own one where there is none."""
+        others = self.sample.others
+        return self._said(others[int(self.generator("other").integers(len(others)))]) if others else self.caption
+
+    def _said(self, caption: str) -> str:
+        return swap_sides(caption) if self.flipped and self.config.swap_sides else caption
 
     @property
     def ids(self) -> np.ndarray:
@@ -275,12 +287,13 @@ VIEWS: dict[str, Callable[[Rendering], np.ndarray]] = {
     "ab": lambda r: colour_target(r.rgb),
     "text": lambda r: r.ids,
     "text_aug": lambda r: augmented_ids(r.ids, r.generator("text_aug"), r.config.text_aug),
+    "text_other": lambda r: np.asarray(tokenize([r.other_caption], r.shape.context)[0]),
     "text_nocolour": lambda r: pack([mask_colours(r.caption)[0]], r.shape.context)[0].numpy(),
 }
 """name -> rendering: pictures [H, W, 3] uint8, captions [L] token ids; `ab` [H, W, 4] and `hidden` [3] are targets."""
 
 IMAGE_VIEWS = frozenset({"rgb", "rgb2", "gray", "channels"})
-TEXT_VIEWS = frozenset({"text", "text_aug", "text_nocolour"})
+TEXT_VIEWS = frozenset({"text", "text_aug", "text_other", "text_nocolour"})
 PICTURES = IMAGE_VIEWS | {"ab"}
 """Views with a height and a width; they reach a task as [B, C, H, W]."""
 OF_RGB = frozenset({"gray", "channels", "ab", "hidden"})

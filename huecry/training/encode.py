@@ -89,6 +89,11 @@ class Encode:
         return self._step.bundle.towers.scale
 
     @property
+    def step(self) -> int:
+        """Optimiser steps taken so far."""
+        return self._step.bundle.step
+
+    @property
     def labels(self) -> Tensor:
         """Current label [B] of each local row's photograph; -1 where unknown."""
         return self._step.once("labels", lambda: self._step.bundle.labels.of(self._step.batch.row))

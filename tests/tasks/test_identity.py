@@ -32,6 +32,26 @@ def test_identity(scale: float | None, smoothing: float, step: Any, twin: Any) -
     assert loss.item() == pytest.approx(total, rel=1e-5)
 
 
+@pytest.mark.parametrize(("taken", "weight"), [(9, 0.0), (10, 0.5)])
+def test_mutual_identity_teaches_each_modality_what_the_other_believes(
+    taken: int, weight: float, step: Any, twin: Any
+) -> None:
+    plain, batch, images, texts, _ = step({"identity": {"scale": 10.0}})
+    bundle, *_ = step({"identity": {"scale": 10.0, "mutual": 0.5, "mutual_start": 10}})
+    bundle.load_state_dict(plain.state_dict())
+    bundle.step = taken
+    known = [i for i in range(ROWS) if int(batch.person[i]) >= 0]
+    weights = bundle.tasks["identity"].classifier.weight.detach()
+    both = [
+        [twin.softmax([10 * one for one in row]) for row in twin.cosines(rows, weights)] for rows in (images, texts)
+    ]
+    extra = 0.0
+    for own, other in (both, both[::-1]):
+        for i in known:
+            extra -= sum(q * math.log(p) for p, q in zip(own[i], other[i], strict=True)) / len(known)
+    assert bundle(batch)[0].item() == pytest.approx(plain(batch)[0].item() + weight * extra, rel=1e-5)
+
+
 def test_identity_without_a_known_person_gives_zero_and_a_gradient_to_the_head(make_batch: Any) -> None:
     bundle, batch = make_batch({"identity": {}}, ROWS, unknown_from=0)
     loss, _ = bundle(batch)

@@ -7,19 +7,18 @@ import pytest
 from huecry.config import build_recipe
 from huecry.errors import UserError
 from huecry.tasks import TASKS
-from huecry.tasks.pairs import PairTask
+from huecry.tasks.pairs import PairTask, ScaledTask
 
 PAIRED = sorted(name for name, task in TASKS.items() if issubclass(task, PairTask))
+SCALED = sorted(name for name, task in TASKS.items() if issubclass(task, ScaledTask))
 
 
-@pytest.mark.parametrize("task", PAIRED)
 @pytest.mark.parametrize(
-    ("setting", "part"),
+    ("task", "setting", "part"),
     [
-        ("text_view=rgb", "no view of a caption"),
-        ("scale=0", "above 0"),
-        ("scale=-5", "above 0"),
-        ("weight=-1", "0 or more"),
+        *((task, "text_view=rgb", "no view of a caption") for task in PAIRED),
+        *((task, "weight=-1", "0 or more") for task in PAIRED),
+        *((task, setting, "above 0") for task in SCALED for setting in ("scale=0", "scale=-5")),
     ],
 )
 def test_a_stanza_that_would_train_nonsense_is_refused(task: str, setting: str, part: str) -> None:
@@ -31,4 +30,5 @@ def test_a_stanza_that_would_train_nonsense_is_refused(task: str, setting: str, 
 @pytest.mark.parametrize("view", ["text", "text_aug"])
 def test_it_reads_the_photograph_and_the_chosen_caption(task: str, view: str) -> None:
     recipe = build_recipe("pairs", {"tasks": {task: {"text_view": view}}}, [], TASKS)
-    assert TASKS[task].reads(recipe.tasks[task]) == {"rgb", view}
+    more = {"text", "text_other"} if task == "compound_ranking" else set()
+    assert TASKS[task].reads(recipe.tasks[task]) == {"rgb", view} | more

@@ -13,11 +13,28 @@ from huecry.errors import UserError
 from huecry.tasks import TASKS
 
 COLOUR: dict[str, Any] = {"colour_words": {}, "colourise": {}, "grayscale": {}}
+SEMI_HARD = {"mining": "semi_hard", "reduction": "sum"}  # who is eligible changes by leaps
 EACH = [
     {"contrastive": {"positives": "instance"}},
     {"contrastive": {}},
     {"sdm": {}},
     {"identity": {}},
+    {"identity": {"mutual": 0.5, "scale": 28.0}},
+    {"n_itc": {"multi_view": True, "text_iou": 0.5}},
+    {"r_itc": {"smoothing": 0.1}},
+    {"c_itc": {}},
+    {"cmpm": {}},
+    {"cmpm": {"compat": "l2"}},
+    {"cmpc": {}},
+    {"triplet": {"mirror": True, "intra": True, "adaptive": 1.0}},
+    {"triplet": SEMI_HARD},
+    {"triplet": {"mining": "all", "margin": None}},
+    {"triplet": {"form": "pairs"}},
+    {"triplet": {"form": "quadruplet", "margin": 1.0}},
+    {"compound_ranking": {}},
+    {"tal": {}},
+    {"align": {}},
+    {"hetero_centre": {}},
     {"colour_words": {}},
     {"colour_words": {"head": "irra", "target": "vocab"}},
     {"colourise": {}},
@@ -31,9 +48,13 @@ EACH = [
     {"moco": {"negatives": "multi_positive", "queue_size": 32}},
     {"moco": {"negatives": "union", "queue_size": 32, "intra": True, "image_key": "rgb2"}},
 ]
-DIFFERENTIABLE = [tasks for tasks in EACH if not {"identity", "grayscale"} & tasks.keys()]
-"""Those whose gradient is that of their loss, and not zero at the start."""
-DIFFERENTIABLE += [{"grayscale": {"mutual": 0.0}}]  # a teacher has no gradient
+TAUGHT = {"identity", "grayscale", "n_itc", "tal", "compound_ranking"}
+"""Tasks in which a part of the loss has no gradient by intent, or whose gradient is zero at the start."""
+DIFFERENTIABLE = [
+    *(tasks for tasks in EACH if not TAUGHT & tasks.keys() and tasks != {"triplet": SEMI_HARD}),
+    {"grayscale": {"mutual": 0.0}},
+    {"n_itc": {"distil": 0.0, "multi_view": True, "text_iou": 0.5}},
+]
 
 
 @pytest.mark.parametrize("tasks", DIFFERENTIABLE)
@@ -128,6 +149,10 @@ def test_masked_channels_are_refused_beside_the_grey_branch() -> None:
         *("moco.negatives=x", "moco.image_key=text", "moco.text_key=rgb", "moco.queue_size=0", "moco.temperature=0"),
         *("clustering.unit=x", "clustering.momentum=2", "clustering.floor=-1", "clustering.match=-1"),
         *("clustering.mine=-1", "clustering.temperature=0", "clustering.nearest=1", "clustering.margin=-1"),
+        *("n_itc.same_person=2", "n_itc.smoothing=-1", "n_itc.text_iou=2", "n_itc.distil=2", "n_itc.distil_steps=-1"),
+        *("cmpm.compat=x", "sdm.compat=x", "identity.mutual=-1", "identity.mutual_start=-1", "align.match_scale=0"),
+        *("triplet.mining=x", "triplet.form=x", "triplet.reduction=x", "triplet.margin=-1", "triplet.adaptive=-1"),
+        *("compound_ranking.margin=null", "compound_ranking.weak=-1", "tal.temperature=0", "tal.margin=-1"),
         *("moco.alpha=2", "moco.alpha_steps=-1", "moco.intra=true"),
     ],
 )
