@@ -26,12 +26,12 @@ START = PEOPLE / "runs" / "contrastive-0" / "pretrain"
 SHORT = ("pretrain.train.epochs=2", "pretrain.relabel.start=1")
 CHANGES = {
     "people": SHORT,
-    "transfer": (*SHORT, "finetune.train.epochs=6", "finetune.train.batch_size=64"),
+    "transfer": (*SHORT, "finetune.train.epochs=5", "finetune.eval.every=5", "finetune.train.batch_size=64"),
     "cuhk01": (
         f"pretrain.model.source={START}",
-        *("pretrain.train.epochs=5", "pretrain.eval.every=5"),
+        *("pretrain.train.epochs=4", "pretrain.eval.every=4"),
         *("pretrain.views.rgb.brightness=0.2", "pretrain.views.rgb.contrast=0.2"),
-        *("finetune.train.epochs=6", "finetune.train.batch_size=64"),
+        *("finetune.train.epochs=5", "finetune.eval.every=5", "finetune.train.batch_size=64"),
     ),
 }
 FINETUNE = {"people": "finetune/people", "transfer": "finetune/cuhk01_tiny", "cuhk01": "finetune/cuhk01_tiny"}

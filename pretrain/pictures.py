@@ -21,8 +21,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
+from huecry.data.augment import gray
 from huecry.data.colour import lab_to_rgb, rgb_to_lab
-from huecry.data.views import gray
 from huecry.pretrain.probe_colours import Painting
 from huecry.pretrain.probe_towers import CONDITIONS
 from huecry.pretrain.probe_words import Look

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from huecry.data.augment import without_channels
 from huecry.data.captions import NEIGHBOURS, Span, find_spans, replace_colour
 from huecry.data.colour import PROTOTYPES, delta_e76, delta_e2000, lab_to_rgb, luma, nearest_name, rgb_to_lab
 from huecry.data.tokens import tokenize
-from huecry.data.views import without_channels
 from huecry.pretrain.probe_rows import Rows, derangement, mean_interval, taken
 from huecry.tasks.colourise import Colourise
 from huecry.towers import Towers

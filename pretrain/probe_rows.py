@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from huecry.data.augment import ImageAugmentation
 from huecry.data.loader import TrainingLoader, TrainingRows
 from huecry.data.order import BatchOrder, random_order
 from huecry.data.records import PhotoSet
-from huecry.data.views import ImageAugmentation, Shape, ViewsConfig
+from huecry.data.views import Shape, ViewsConfig
 from huecry.retrieval.evaluate import identities
 from huecry.tasks import colour_words, colourise
 from huecry.towers import Encoded, Towers

@@ -10,9 +10,11 @@ from huecry.tasks.grayscale import Grayscale
 from huecry.tasks.hetero_centre import HeteroCentre
 from huecry.tasks.identity import Identity
 from huecry.tasks.itc import CITC, NITC, RITC
+from huecry.tasks.mlm import MLM
 from huecry.tasks.moco import MoCo
 from huecry.tasks.projection import CMPC, CMPM
 from huecry.tasks.sdm import SDM
+from huecry.tasks.simclr import SimCLR
 from huecry.tasks.tal import TAL
 from huecry.tasks.triplet import Triplet
 from huecry.training.task import Task
@@ -30,10 +32,12 @@ TASKS: dict[str, type[Task]] = {
     "grayscale": Grayscale,
     "hetero_centre": HeteroCentre,
     "identity": Identity,
+    "mlm": MLM,
     "moco": MoCo,
     "n_itc": NITC,
     "r_itc": RITC,
     "sdm": SDM,
+    "simclr": SimCLR,
     "tal": TAL,
     "triplet": Triplet,
 }

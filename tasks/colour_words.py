@@ -27,9 +27,8 @@ from huecry.data.captions import HUES, MODIFIERS, NEIGHBOURS, find_spans, mask_c
 from huecry.data.tokens import VOCAB, encode
 from huecry.errors import UserError
 from huecry.processes import global_mean
-from huecry.tasks.attention import Attention, Block, pick
+from huecry.tasks.heads import CrossHead, IrraHead
 from huecry.tasks.similarity import full_precision, widened
-from huecry.towers.packing import packing_of
 from huecry.training.encode import Encode
 from huecry.training.task import Facts, Preparer, Task, TaskConfig
 
@@ -73,61 +72,6 @@ def prepare(sample: Sample, _: np.random.Generator) -> dict[str, np.ndarray]:
             encode(sample.caption[span.start : span.end])[0] if known else -1,
         )
     return dict(zip(("position", "hue", "modifier", "word"), found, strict=True))
-
-
-class CrossHead(nn.Module):
-    """Caption tokens read each other in both directions, then the photograph."""
-
-    def __init__(self, width: int, blocks: int) -> None:
-        super().__init__()
-        self.context_norm = nn.LayerNorm(width)
-        self.blocks = nn.ModuleList(Block(width, blocks) for _ in range(blocks))
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, text: Tensor, valid: Tensor, image: Tensor, at: Tensor) -> Tensor:
-        """The states [B, M, d] of the positions `at` [B, M]; text: [B, L, d], valid: [B, L], image: [B, N, d]."""
-        context, packing = self.context_norm(image), packing_of(valid)
-        hidden = packing.pack(text)
-        for block in self.blocks:
-            hidden = block(hidden, packing, context, at=at if block is self.blocks[-1] else None)
-        return self.norm(hidden)
-
-    @torch.no_grad()
-    def look(self, text: Tensor, valid: Tensor, image: Tensor, at: Tensor) -> Tensor:
-        """Where the last block looks from the positions `at`: [B, M, N] over the photograph's tokens."""
-        context, packing = self.context_norm(image), packing_of(valid)
-        hidden = packing.pack(text)
-        for block in self.blocks[:-1]:
-            hidden = block(hidden, packing, context)
-        return self.blocks[-1].look(hidden, packing, context, at)  # type: ignore[operator]
-
-
-class IrraHead(nn.Module):
-    """Cross-attention whose queries are not added to what they read, then four blocks, then a small MLP."""
-
-    LAYERS = 4
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.text_norm, self.image_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.cross = Attention(width, self.LAYERS)
-        self.blocks = nn.ModuleList(Block(width, self.LAYERS, cross=False) for _ in range(self.LAYERS))
-        self.norm, self.linear, self.out_norm = nn.LayerNorm(width), nn.Linear(width, width), nn.LayerNorm(width)
-        nn.init.normal_(self.linear.weight, std=(2 * width) ** -0.5)
-
-    def forward(self, text: Tensor, valid: Tensor, image: Tensor, at: Tensor) -> Tensor:
-        """As `CrossHead.forward`."""
-        packing = packing_of(valid)
-        hidden = self.cross(self.text_norm(packing.pack(text)), self.image_norm(image), packing)
-        for block in self.blocks:
-            hidden = block(hidden, packing, at=at if block is self.blocks[-1] else None)
-        hidden = self.linear(self.norm(hidden))
-        return self.out_norm(hidden * torch.sigmoid(1.702 * hidden))
-
-    @torch.no_grad()
-    def look(self, text: Tensor, valid: Tensor, image: Tensor, at: Tensor) -> Tensor:
-        """As `CrossHead.look`, for its one cross-attention."""
-        return pick(self.cross.weights(self.text_norm(text), self.image_norm(image)), at)
 
 
 class ColourWords(Task):

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from huecry.data.augment import resized
 from huecry.data.order import BatchOrder
 from huecry.data.records import PhotoSet
 from huecry.data.tokens import EOT, tokenize
-from huecry.data.views import PICTURES, VIEWS, Rendering, Sample, Shape, ViewsConfig, resized
+from huecry.data.views import PICTURES, VIEWS, Rendering, Sample, Shape, ViewsConfig
 from huecry.errors import UserError
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from huecry.data.augment import ImageAugmentation, TextAugmentation
 from huecry.data.loader import (
     Batch,
     GalleryPhotos,
@@ -27,7 +28,7 @@ from huecry.data.order import BatchOrder, random_order
 from huecry.data.readers import read
 from huecry.data.records import PhotoSet, Record
 from huecry.data.tokens import tokenize
-from huecry.data.views import VIEWS, ImageAugmentation, Sample, Shape, TextAugmentation, ViewsConfig
+from huecry.data.views import VIEWS, Sample, Shape, ViewsConfig
 from huecry.errors import UserError
 
 SHAPE = Shape((64, 32), 77)

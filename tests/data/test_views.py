@@ -13,23 +13,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from huecry.data.records import Record
-from huecry.data.tokens import EOT, MASK, SOT, VOCAB, tokenize
-from huecry.data.views import (
+from huecry.data.augment import (
     FILL,
-    IMAGE_VIEWS,
-    TEXT_VIEWS,
-    VIEWS,
     ImageAugmentation,
-    Rendering,
-    Sample,
-    Shape,
     TextAugmentation,
-    ViewsConfig,
     augmented_ids,
     gray,
     resized,
     swap_sides,
+)
+from huecry.data.records import Record
+from huecry.data.tokens import EOT, MASK, SOT, VOCAB, tokenize
+from huecry.data.views import (
+    IMAGE_VIEWS,
+    TEXT_VIEWS,
+    VIEWS,
+    Rendering,
+    Sample,
+    Shape,
+    ViewsConfig,
 )
 
 STILL = ImageAugmentation(flip=0.0, pad=0.0)
@@ -56,13 +58,13 @@ def view(name: str, *args: Any, **options: Any) -> np.ndarray:
 
 
 def test_every_view_is_of_a_picture_or_a_caption():
-    assert VIEWS.keys() == IMAGE_VIEWS | TEXT_VIEWS | {"ab", "hidden"}
+    assert VIEWS.keys() == IMAGE_VIEWS | TEXT_VIEWS | {"ab", "hidden", "masked"}
     rendering = render(ImageAugmentation())
     for name, make in VIEWS.items():
         made = make(rendering)
         pictures = dict.fromkeys(IMAGE_VIEWS, (64, 32, 3)) | {"ab": (64, 32, 4), "hidden": (3,)}
         shape, kind = (pictures[name], np.uint8) if name in pictures else ((77,), np.int64)
-        assert (made.shape, made.dtype) == (shape, kind)
+        assert (made.shape, made.dtype) == (shape, bool if name == "masked" else kind)
 
 
 LIVELY = ImageAugmentation(erase=1.0, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.2, grayscale=0.3)
@@ -76,7 +78,7 @@ def test_seed_epoch_and_row_alone_decide():
         for other in reversed(VIEWS):  # asked for in another order, and twice
             VIEWS[other](rendering)
         np.testing.assert_array_equal(VIEWS[name](rendering), first)
-    for name in ("rgb", "rgb2", "text_aug"):
+    for name in ("rgb", "rgb2", "strong", "strong2", "text_aug"):
         original = view(name, LIVELY, 3, **options)
         others = [
             view(name, LIVELY, 4, **options),
@@ -352,3 +354,44 @@ def test_no_view_warns_of_something_that_pillow_will_drop():
         warnings.simplefilter("error")
         for name in VIEWS:
             view(name, LIVELY)
+
+
+def test_a_crop_shows_a_part_of_the_picture_at_full_size():
+    columns = Image.fromarray(np.tile(np.linspace(0, 255, 32).astype(np.uint8), (64, 1))).convert("RGB")
+    widths = []
+    for row in range(40):
+        one = sample(columns, row=row)
+        shown = view("rgb", ImageAugmentation(flip=0.0, pad=0.0, crop=0.25), one=one)[..., 0].astype(int)
+        assert shown.shape == (64, 32)
+        assert (np.diff(shown, axis=1) >= 0).all()
+        widths.append((shown[0, -1] - shown[0, 0]) / 255)
+    assert 0.4 < min(widths) < 0.6  # a quarter of the area is half of the width, give or take the aspect
+    assert max(widths) > 0.9
+
+
+def test_blur_smooths_and_jitter_decides_whether_colours_change():
+    still = view("rgb", STILL).astype(float)
+    blurred = view("rgb", ImageAugmentation(flip=0.0, pad=0.0, blur=1.0)).astype(float)
+    assert blurred.std() < still.std()
+    never = ImageAugmentation(flip=0.0, pad=0.0, jitter=0.0, brightness=0.5, saturation=0.5)
+    np.testing.assert_array_equal(view("rgb", never), still)
+
+
+def test_another_caption_of_the_person_is_drawn_anew_every_epoch():
+    others = ("a red coat", "blue trousers", "a green hat")
+    one = replace(sample(), others=others)
+    words = {VIEWS["text_other"](render(epoch=epoch, one=one)).tobytes() for epoch in range(40)}
+    assert words == {np.asarray(tokenize([caption], 77)[0]).tobytes() for caption in others}
+    np.testing.assert_array_equal(view("text_other"), view("text"))  # nobody else described him
+
+
+@pytest.mark.parametrize("share", [0.0, 0.15, 1.0])
+def test_masked_words_are_marked_and_at_least_one_is(share: float):
+    for epoch in range(20):
+        rendering = render(epoch=epoch, text_masked=share)
+        shown, masked, ids = (VIEWS[name](rendering) for name in ("text_masked", "masked", "text"))
+        words = (ids > 0) & (ids < 49406)
+        np.testing.assert_array_equal(shown[~masked], ids[~masked])
+        assert not (masked & ~words).any()
+        least, most = {0.0: (1, 1), 0.15: (1, words.sum() - 1), 1.0: (words.sum(), words.sum())}[share]
+        assert least <= masked.sum() <= most

@@ -78,6 +78,7 @@ TASK_SETS: dict[str, dict[str, Any]] = {
     "rankings": {"compound_ranking": {"margin": 0.4}, "tal": {}, "align": {}, "hetero_centre": {}},
     "triplets": {"triplet": {"mirror": True, "intra": True, "adaptive": 1.0}},
     "quadruplets": {"triplet": {"form": "quadruplet", "margin": 1.0}},
+    "mlm": {"mlm": {}, "simclr": {}},
     "tokens": {"tokens": {}},
     "colour_words": {"colour_words": {}},
     "bins": {"colourise": {"loss": "bins"}},

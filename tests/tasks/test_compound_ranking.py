@@ -51,8 +51,8 @@ def test_the_other_caption_is_one_of_another_photograph_of_the_person(step: Any)
 
 
 def both_sides(captions: set[str]) -> list[torch.Tensor]:
+    from huecry.data.augment import swap_sides
     from huecry.data.tokens import tokenize
-    from huecry.data.views import swap_sides
 
     everything = sorted(captions | {swap_sides(caption) for caption in captions})
     return list(torch.as_tensor(tokenize(everything, 77), dtype=torch.int64))

@@ -35,6 +35,9 @@ EACH = [
     {"tal": {}},
     {"align": {}},
     {"hetero_centre": {}},
+    {"simclr": {}},
+    {"mlm": {}},
+    {"mlm": {"head": "cross", "blocks": 2}},
     {"colour_words": {}},
     {"colour_words": {"head": "irra", "target": "vocab"}},
     {"colourise": {}},
@@ -153,6 +156,7 @@ def test_masked_channels_are_refused_beside_the_grey_branch() -> None:
         *("cmpm.compat=x", "sdm.compat=x", "identity.mutual=-1", "identity.mutual_start=-1", "align.match_scale=0"),
         *("triplet.mining=x", "triplet.form=x", "triplet.reduction=x", "triplet.margin=-1", "triplet.adaptive=-1"),
         *("compound_ranking.margin=null", "compound_ranking.weak=-1", "tal.temperature=0", "tal.margin=-1"),
+        *("mlm.head=x", "mlm.blocks=0", "simclr.temperature=0", "simclr.hidden=0"),
         *("moco.alpha=2", "moco.alpha_steps=-1", "moco.intra=true"),
     ],
 )

@@ -13,12 +13,12 @@ from torch.nn.functional import normalize
 
 from huecry import api
 from huecry.cli import main
+from huecry.data.augment import resized
 from huecry.data.captions import mask_colours
 from huecry.data.colour import luma
 from huecry.data.readers import read
 from huecry.data.records import PhotoSet
 from huecry.data.tokens import pack, tokenize
-from huecry.data.views import resized
 from huecry.errors import UserError
 from huecry.retrieval.metrics import score_metrics
 from huecry.towers import Branches, ModelConfig, load_branches, load_towers
