@@ -92,13 +92,18 @@ def nearest(features: Tensor, count: int) -> tuple[NDArray[np.int64], NDArray[np
     return ranks, greatest
 
 
-def distances(weights: sparse.csr_matrix, within: float = 1.0, progress: Progress = iter) -> sparse.csr_matrix:
-    """J [N, N] float32 of the rows of V, up to `within`; found row by row, through the rows that share an entry."""
-    count = weights.shape[0]
+def distances(
+    weights: sparse.csr_matrix, within: float = 1.0, progress: Progress = iter, rows: range | None = None
+) -> sparse.csr_matrix:
+    """J [N, N] float32 of the rows of V, up to `within`; found row by row, through the rows that share an entry.
+
+    rows: those asked for, which then are the rows of the result.
+    """
+    rows = range(weights.shape[0]) if rows is None else rows
     columns = weights.tocsc()
     least = max(2 * (1 - within) / (2 - within) - SLACK, 0.0)
     data, indices, bounds = [], [], [0]
-    for row in progress(range(count)):
+    for row in progress(rows):
         own = slice(weights.indptr[row], weights.indptr[row + 1])
         terms = weights.indices[own]
         starts, lengths = columns.indptr[terms], columns.indptr[terms + 1] - columns.indptr[terms]
@@ -111,7 +116,9 @@ def distances(weights: sparse.csr_matrix, within: float = 1.0, progress: Progres
         data.append(np.maximum(1 - shared / (2 - shared), LEAST).astype(np.float32))
         indices.append(near.astype(np.int32))
         bounds.append(bounds[-1] + len(near))
-    return sparse.csr_matrix((np.concatenate(data), np.concatenate(indices), bounds), shape=(count, count))
+    return sparse.csr_matrix(
+        (np.concatenate(data), np.concatenate(indices), bounds), shape=(len(rows), weights.shape[0])
+    )
 
 
 def _blocks(count: int) -> Iterator[slice]:

@@ -94,7 +94,7 @@ def rank_queries(
             f"{len(queries)} queries with {len(query_ids)} ids, "
             f"{len(gallery)} gallery items with {len(gallery_ids)} ids"
         )
-    blocks = _score_blocks(queries, gallery, block)
+    blocks = score_blocks(queries, gallery, block)
     return score_queries(blocks, query_ids, gallery_ids, ap=ap, on_no_match=on_no_match)
 
 
@@ -187,7 +187,7 @@ def rank_top(queries: Tensor, gallery: Tensor, k: int, block: int | None = None)
         raise UserError(f"k={k}: ask for at least one result")
     k = min(k, len(gallery))
     found_scores, found_index = [], []
-    for scores in _score_blocks(queries, gallery, block):
+    for scores in score_blocks(queries, gallery, block):
         least = scores.topk(k, dim=1).values[:, -1].cpu().numpy()
         for line, bound in zip(scores.cpu().numpy(), least, strict=True):
             candidates = np.flatnonzero(line >= bound)
@@ -253,7 +253,7 @@ def _full_precision(device: torch.device) -> Iterator[None]:
             switch.fp32_precision = precision
 
 
-def _score_blocks(queries: Tensor, gallery: Tensor, block: int | None) -> Iterator[Tensor]:
+def score_blocks(queries: Tensor, gallery: Tensor, block: int | None) -> Iterator[Tensor]:
     """Cosine similarities [b, G] of consecutive queries; equal gallery rows have equal scores."""
     if not len(queries) or not len(gallery):
         raise UserError(f"{len(queries)} queries and {len(gallery)} gallery items: nothing to compare")
