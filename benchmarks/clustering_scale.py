@@ -55,6 +55,7 @@ def sparse(count: int) -> dict[str, Any]:
     labels = cluster(near, EPS, LEAST)
     end = time.perf_counter()
     return {
+        "rows": count,
         "seconds": end - start,
         "seconds_encodings": encoded - start,
         "seconds_distances": compared - encoded,

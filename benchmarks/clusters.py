@@ -23,7 +23,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from record import record
 
@@ -94,6 +93,8 @@ def main() -> None:
         if len(runs) <= seed:
             runs.append(run(name, row, seed, more))
             figures[row] |= {key: statistics.mean(one[key] for one in runs) for key in KEYS}
+            each = zip(*([labels["ari"] for labels in one["labels"]] for one in runs), strict=True)
+            figures[row]["ari"] = [statistics.mean(epoch) for epoch in each]
             command = (
                 f"python benchmarks/clusters.py {name} {arguments.pretrained}{' CUHK01' if arguments.data else ''}"
             )
@@ -101,8 +102,7 @@ def main() -> None:
     print(f"{'':20}" + "".join(f"{key:>14}" for key in KEYS) + "   ARI of each clustering")
     for row, found in figures.items():
         cells = (f"{found[key]:6.1f} ±{statistics.pstdev(one[key] for one in found['runs']):4.1f}" for key in KEYS)
-        each = zip(*([labels["ari"] for labels in one["labels"]] for one in found["runs"]), strict=True)
-        rising = " ".join(f"{np.mean(epoch):.2f}" for epoch in each)
+        rising = " ".join(f"{ari:.2f}" for ari in found["ari"])
         print(f"{row:20}" + "".join(f"{cell:>14}" for cell in cells) + f"   {rising}")
 
 

@@ -24,42 +24,61 @@ def finetune(config: str = "finetune/people", *overrides: str, dry_run: bool = F
     return finetune(config, *overrides, dry_run=dry_run)
 
 
-def evaluate(model: str, data: str, *overrides: str, split: str = "test", json: str | None = None) -> dict[str, Any]:
+def evaluate(
+    model: str,
+    data: str,
+    *overrides: str,
+    split: str = "test",
+    rerank: Sequence[str] = (),
+    json: str | None = None,
+) -> dict[str, Any]:
     """Text-to-image retrieval of a model on a split of a data set, in percent.
 
-    model, data: what `model.source` and `data.source` take. json: a file that also gets the result.
-    Raises UserError for a model, data set or split that is not there.
+    model, data: what `model.source` and `data.source` take. rerank: `rvn`, `kreciprocal`; their figures are apart,
+    under `reranked` by name, with the settings of `eval.rerank`. json: a file that also gets the result. With
+    `data.exclude=FILE` the figures are still over all pairs, and those without the list's are under `clean`.
+    Raises UserError for a model, data set, split, list or re-ranking that is not there.
     """
     from accelerate import PartialState
 
     from huecry.config import build_recipe
+    from huecry.data.pair_lists import read_pair_lists
     from huecry.data.readers import describe, read
     from huecry.files import write_file
-    from huecry.retrieval.evaluate import evaluate_split, in_words
+    from huecry.retrieval.evaluate import entry, evaluate_with_clean, in_lines
+    from huecry.retrieval.rerank import RERANKINGS
     from huecry.towers import load_branches, load_towers
     from huecry.training.bundle import Bundle
     from huecry.training.labels import LabelTable
 
+    for name in rerank:
+        if name not in RERANKINGS:
+            raise UserError(f"rerank={name}: choose among {', '.join(RERANKINGS)}")
     recipe = build_recipe("evaluate", {"model": {"source": model}, "data": {"source": data}}, overrides, {})
     splits = read(recipe.data.source, recipe.data)
     if split not in splits:
         raise UserError(f"--split {split}: {data} has {', '.join(splits)}")
+    exclude = read_pair_lists(recipe.data.exclude, None, recipe.data.exclude_sha256, None).exclude
+    if exclude is not None:
+        exclude.check(splits)
     print("\n".join(describe(recipe.data.source, {split: splits[split]})))
     towers = load_towers(recipe.model, recipe.run.seed)
     bundle = Bundle(towers, {}, LabelTable(splits[split], recipe.data.labels), load_branches(model)).to(
         PartialState().device
     )
-    metrics = evaluate_split(
+    metrics = evaluate_with_clean(
         bundle,
         towers,
         splits[split],
         recipe.eval,
+        exclude,
+        rerank=rerank,
         workers=recipe.data.workers,
         on_bad_image=recipe.data.on_bad_image,
         progress=True,
-    ).summary()
-    result = {"split": split, **metrics, "selected_on": _selected_on(Path(model))}
-    print(in_words(metrics))
+    )
+    result = entry(split, metrics, _selected_on(Path(model)))
+    print("\n".join(in_lines(metrics)))
     if json is not None:
         write_file(Path(json), json_format.dumps(result, indent=1) + "\n")
     return result
@@ -81,6 +100,20 @@ def probe(model: str, data: str, *overrides: str, out: str, split: str = "val") 
     from huecry.pretrain.probes import probe
 
     return probe(model, data, overrides, out=out, split=split)
+
+
+def audit(
+    data: str,
+    *overrides: str,
+    out: str,
+    model: str | None = None,
+    write_exclude: str | None = None,
+    rules: Sequence[str] = (),
+) -> dict[str, Any]:
+    """What is wrong with a data set? Findings, counts and a page in a folder; see `huecry.finetune.audit.audit`."""
+    from huecry.finetune.audit import audit
+
+    return audit(data, overrides, out=out, model=model, write_exclude=write_exclude, rules=rules)
 
 
 def ablate(

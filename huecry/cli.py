@@ -21,6 +21,9 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("model", metavar="MODEL", help="run or model folder, Hub id, open_clip:ARCH/TAG, or tiny")
     evaluate.add_argument("data", metavar="DATA", help="folder, hf:org/name, or people")
     evaluate.add_argument("--split", default="test", help="train, val or test (default test)")
+    evaluate.add_argument(
+        "--rerank", action="append", default=[], choices=("rvn", "kreciprocal"), help="also rank again; may be repeated"
+    )
     evaluate.add_argument("--json", metavar="FILE", help="also write the figures to a file")
     evaluate.add_argument("overrides", nargs="*", metavar="key=value", help="model.*, data.* and eval.* keys")
     probe = commands.add_parser("probe", help="does it look at the image? figures and pictures")
@@ -29,6 +32,19 @@ def build_parser() -> argparse.ArgumentParser:
     probe.add_argument("--out", required=True, metavar="DIR", help="a new folder, or that of a former probe")
     probe.add_argument("--split", default="val", help="train, val or test (default val)")
     probe.add_argument("overrides", nargs="*", metavar="key=value", help="model.*, data.* and eval.* keys")
+    audit = commands.add_parser("audit", help="what is wrong with a data set? findings, counts and a page")
+    audit.add_argument("data", metavar="DATA", help="folder, hf:org/name, or people")
+    audit.add_argument(
+        "--model", metavar="MODEL", help="also ask a model whether captions and photographs belong together"
+    )
+    audit.add_argument("--out", required=True, metavar="DIR", help="a new folder, or that of a former audit")
+    audit.add_argument(
+        "--write-exclude", metavar="FILE", help="write the findings of --rules as a list for data.exclude"
+    )
+    audit.add_argument(
+        "--rules", default=[], type=lambda names: names.split(","), metavar="A,B", help="the rules of --write-exclude"
+    )
+    audit.add_argument("overrides", nargs="*", metavar="key=value", help="model.*, data.* and eval.* keys")
     ablate = commands.add_parser("ablate", help="what does each pretraining task add? the on/off grid over seeds")
     ablate.add_argument(
         "--config",
@@ -63,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     people.add_argument("--persons", type=int, default=1000, help="persons in the training split (default 1000)")
     people.add_argument("--seed", type=int, default=0, help="of the training split (default 0)")
     commands.add_parser("recipes", help="list the recipes, what they implement and what they were verified against")
-    for command in (evaluate, probe, ablate, people, commands.choices["recipes"]):
+    for command in (evaluate, probe, audit, ablate, people, commands.choices["recipes"]):
         command.add_argument("--debug", action="store_true", help="show the traceback of a mistake")
     return parser
 
@@ -104,6 +120,8 @@ def _call(options: dict) -> None:
         getattr(api, command)(options["config"], *overrides, dry_run=options["dry_run"])
     elif command in ("evaluate", "probe"):
         getattr(api, command)(options.pop("model"), options.pop("data"), *overrides, **options)
+    elif command == "audit":
+        api.audit(options.pop("data"), *overrides, **options)
     elif command == "ablate":
         api.ablate(options.pop("config"), *overrides, **options)
     elif command == "people":

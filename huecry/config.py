@@ -44,6 +44,9 @@ class DataConfig(ReadOptions):
     labels: `given` person ids; `pair`, which treats every photograph as a person of its own; or `pseudo`, clusters
     that are made anew before an epoch, see `RelabelConfig`.
     labelled: share of the training persons kept for training, chosen by `run.seed`; the others are left out.
+    exclude: a list of photographs and captions that training leaves out, and evaluation reports without too; weights:
+    one of how likely they take part in an epoch; see `huecry.data.pair_lists`. exclude_sha256, weights_sha256: what the
+    lists must be; filled in by a run.
     on_bad_image: `error`, or `skip` to go on without a photograph that cannot be decoded.
     workers: data-loading processes of each training process.
     """
@@ -53,6 +56,10 @@ class DataConfig(ReadOptions):
     instances: int = 4
     labels: str = "given"
     labelled: float = 1.0
+    exclude: str | None = None
+    exclude_sha256: str | None = None
+    weights: str | None = None
+    weights_sha256: str | None = None
     on_bad_image: str = "error"
     workers: int = 1
 
@@ -164,18 +171,25 @@ _COUNTS += (
     "train.cpu_threads",
     "eval.every",
     "eval.batch_size",
+    *("eval.rerank.rvn.k", "eval.rerank.kreciprocal.k1", "eval.rerank.kreciprocal.k2"),
     *(f"relabel.{name}" for name in ("every", "min_samples", "k1", "k2")),
 )
 _POSITIVE = ("data.workers", "optim.lr", "optim.head_lr_scale", "optim.muon", "optim.weight_decay", "optim.eps")
-_SHARES = ("optim.warmup", "optim.final", "optim.momentum", "views.text_aug.mask_p", "views.text_aug.delete_p")
-_PICTURE_SHARES = ("flip", "erase", "erase_area", "brightness", "contrast", "saturation", "grayscale")
+_SHARES = (
+    *("optim.warmup", "optim.final", "optim.momentum"),
+    *("views.text_aug.mask_p", "views.text_aug.delete_p", "views.text_masked", "views.text_swapped"),
+)
+_PICTURES = ("rgb", "rgb2", "strong")
+_PICTURE_SHARES = (
+    *("flip", "crop", "erase", "erase_area", "jitter", "brightness", "contrast", "saturation", "grayscale", "blur"),
+)
 RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(_COUNTS, (1, math.inf)),
     **dict.fromkeys(_POSITIVE, (0, math.inf)),
-    **dict.fromkeys(
-        (*_SHARES, *(f"views.{view}.{name}" for view in ("rgb", "rgb2") for name in _PICTURE_SHARES)), (0, 1)
-    ),
-    **dict.fromkeys((f"views.{view}.{name}" for view in ("rgb", "rgb2") for name in ("pad", "hue")), (0, 0.5)),
+    **dict.fromkeys((*_SHARES, *(f"views.{view}.{name}" for view in _PICTURES for name in _PICTURE_SHARES)), (0, 1)),
+    **dict.fromkeys((f"views.{view}.{name}" for view in _PICTURES for name in ("pad", "hue")), (0, 0.5)),
+    "eval.rerank.rvn.alpha": (0, math.inf),
+    "eval.rerank.kreciprocal.keep": (0, 1),
     "optim.clip": (1e-9, math.inf),
     "data.labelled": (1e-9, 1),
     "relabel.start": (0, math.inf),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,6 +38,21 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
         temporary.rename(target)
         _sync(target.parent)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def own_folder(folder: Path, command: str, files: Collection[str]) -> Path:
+    """The folder, resolved, if a command that writes `files`, `<command>.json` among them, may replace it.
+
+    Raises UserError where it is a file, or holds anything but what a former call has written.
+    """
+    folder = folder.expanduser().resolve()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: a file, not a folder; give another --out")
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if names and not (f"{command}.json" in names and names <= {*files}):
+        strange = next(iter(sorted(names - {*files})), f"no {command}.json")
+        raise UserError(f"{folder}: not empty, and not a former {command} ({strange}); give another --out")
+    return folder
 
 
 def write_file(target: Path, text: str) -> None:

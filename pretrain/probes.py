@@ -29,7 +29,7 @@ from huecry.config import Recipe, build_recipe
 from huecry.data.readers import describe, read
 from huecry.data.records import PhotoSet
 from huecry.errors import UserError
-from huecry.files import write_folder
+from huecry.files import own_folder, write_folder
 from huecry.pretrain import probe_colours, probe_words
 from huecry.pretrain.page import FILES, page, summary
 from huecry.pretrain.pictures import Looked, Painted, draw_confusion, draw_looked, draw_painted, draw_reliance
@@ -58,7 +58,7 @@ def probe(model: str, data: str, overrides: Sequence[str] = (), *, out: str, spl
     overrides: `key=value` of model.*, data.* and eval.*; run.seed shuffles. Raises UserError for a model, data set or
     split that is not there, a damaged snapshot, and a folder that holds anything but a former probe.
     """
-    folder = _free(Path(out))
+    folder = own_folder(Path(out), FOLDER, FILES)
     recipe = build_recipe(FOLDER, {"model": {"source": model}, "data": {"source": data}}, overrides, {})
     splits = read(recipe.data.source, recipe.data)
     if split not in splits:
@@ -79,21 +79,10 @@ def probe_run(recipe: Recipe) -> None:
         with alone():
             splits = read(recipe.data.source, recipe.data)
             if "val" in splits:
-                _probe(load_probed(ModelConfig(str(recipe.folder))), splits["val"], recipe, _free(folder))
+                free = own_folder(folder, FOLDER, FILES)
+                _probe(load_probed(ModelConfig(str(recipe.folder))), splits["val"], recipe, free)
     except UserError as error:
         print(f"no probe: {error}")
-
-
-def _free(folder: Path) -> Path:
-    """The folder, if a probe may be written there."""
-    folder = folder.expanduser().resolve()
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: a file, not a folder; give another --out")
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if names and not ("probe.json" in names and names <= FILES):
-        strange = next(iter(sorted(names - FILES)), "no probe.json")
-        raise UserError(f"{folder}: not empty, and not a former probe ({strange}); give another --out")
-    return folder
 
 
 def _probe(probed: Probed, photos: PhotoSet, recipe: Recipe, folder: Path) -> dict[str, Any]:

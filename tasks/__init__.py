@@ -2,6 +2,7 @@
 
 from huecry.tasks.align import Align
 from huecry.tasks.clustering import Clustering
+from huecry.tasks.colour_detection import ColourDetection
 from huecry.tasks.colour_words import ColourWords
 from huecry.tasks.colourise import Colourise
 from huecry.tasks.compound_ranking import CompoundRanking
@@ -25,6 +26,7 @@ TASKS: dict[str, type[Task]] = {
     "clustering": Clustering,
     "cmpc": CMPC,
     "cmpm": CMPM,
+    "colour_detection": ColourDetection,
     "colour_words": ColourWords,
     "colourise": Colourise,
     "compound_ranking": CompoundRanking,

@@ -16,7 +16,7 @@ Cost: one text pass, of the view `text_nocolour`, which `grayscale` shares. Only
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,17 +25,13 @@ from torch.nn import functional as F
 
 from huecry.data.captions import HUES, MODIFIERS, NEIGHBOURS, find_spans, mask_colours
 from huecry.data.tokens import VOCAB, encode
+from huecry.data.views import SPANS, Sample
 from huecry.errors import UserError
 from huecry.processes import global_mean
 from huecry.tasks.heads import CrossHead, IrraHead
 from huecry.tasks.similarity import full_precision, widened
 from huecry.training.encode import Encode
 from huecry.training.task import Facts, Preparer, Task, TaskConfig
-
-if TYPE_CHECKING:
-    from huecry.data.views import Sample
-
-SPANS = 16
 
 
 @dataclass

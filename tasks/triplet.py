@@ -110,8 +110,11 @@ class Triplet(RankingTask):
             raise UserError(f"tasks.{name}.form={config.form}: choose one of {', '.join(FORMS)}")
         if config.adaptive < 0 or config.second_margin < 0:
             raise UserError(f"tasks.{name}: adaptive and second_margin must be 0 or more")
-        if config.margin is None and (config.form == "pairs" or config.adaptive):
-            raise UserError(f"tasks.{name}.margin=null: form=pairs and adaptive need a margin")
+        if config.margin is None and (config.form != "triplet" or config.adaptive):
+            raise UserError(f"tasks.{name}.margin=null: form={config.form} and adaptive need a margin")
+        for key in ("mirror", "intra", "adaptive"):
+            if getattr(config, key) and config.form != "triplet":
+                raise UserError(f"tasks.{name}.{key} is of triplets; leave it out, or set tasks.{name}.form=triplet")
 
     def forward(self, encode: Encode, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         image, text = "rgb", self.config.text_view

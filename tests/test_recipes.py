@@ -14,8 +14,11 @@ from huecry.pretrain.relabel import relabelling
 from huecry.tasks import TASKS
 from huecry.training.stage import run_stage
 
+DEFAULTS = ("pretrain/people", "finetune/people")
+EVERY = [name if name in DEFAULTS else pytest.param(name, marks=pytest.mark.slow) for name in recipe_names()]
 
-@pytest.mark.parametrize("name", recipe_names())
+
+@pytest.mark.parametrize("name", EVERY)
 def test_it_trains_a_step(name: str, photo_folder: Path, tmp_path: Path) -> None:
     """On drawn photographs, with the tiny towers, without mixed precision; labels are made before it, where asked."""
     recipe = load_recipe(

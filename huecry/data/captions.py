@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
+import numpy as np
+
 from huecry.data.lexicon import (
     ADJECTIVES,
     FIRST_PARTS,
@@ -320,6 +322,8 @@ def _span(reading: Reading, first: int, last: int, form: Form, others: list[tupl
     return Span(start, end, hue, form.modifier, noun.head if noun else None, tag, scored, negated, bystander)
 
 
+_SWAPPED = tuple(hue for hue in HUES if hue not in ("multi", "blond"))
+_WRITTEN = {"multi": "multicolored"}
 _ARTICLE = re.compile(r"\b(an?)(\s+)$", re.IGNORECASE)
 
 
@@ -338,6 +342,34 @@ def mask_colours(caption: str) -> tuple[list[int], list[int]]:
         ids.append(MASK)
         done = span.end
     return [*ids, *encode(caption[done:])], positions
+
+
+def swap_colours(
+    caption: str, generator: np.random.Generator, share: float
+) -> tuple[list[int], list[tuple[int, bool]]]:
+    """Token ids of a caption, without start and end, in which a share of the scored colours are wrong.
+
+    Also (position of its last token, whether it was swapped) of each. A wrong colour is one that the caption names for
+    something else, half of the time and where there is one, or any; never one that annotators confuse with the right
+    one. Right and wrong colours are written alike, as the plain name of the hue after "a", never "an": the words alone
+    do not tell them apart.
+    """
+    spans = [span for span in find_spans(caption) if span.scored and span.hue is not None]
+    ids: list[int] = []
+    found: list[tuple[int, bool]] = []
+    done = 0
+    for span in spans:
+        right = str(span.hue)
+        wrong = [hue for hue in _SWAPPED if hue not in (right, *NEIGHBOURS[right])]
+        here = sorted({str(other.hue) for other in spans} & set(wrong))
+        swapped, from_here, lot = generator.random() < share, generator.random() < 0.5, generator.random()
+        choices = here if here and from_here else wrong
+        hue = choices[int(lot * len(choices))] if swapped else right
+        ids += encode(_ARTICLE.sub(r"a\2", caption[done : span.start]))
+        ids += encode(_WRITTEN.get(hue, hue))
+        found.append((len(ids) - 1, bool(swapped)))
+        done = span.end
+    return [*ids, *encode(caption[done:])], found
 
 
 def replace_colour(caption: str, span: Span, word: str) -> str:

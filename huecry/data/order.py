@@ -39,6 +39,26 @@ def identity_order(labels: np.ndarray, instances: int, seed: int, epoch: int) ->
     return np.concatenate([*sequence, rest[whole:]])
 
 
+def taking_part(weights: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """Rows [R] of an epoch, ascending, as many as there are: each takes part with the chance weights[row], 0..1.
+
+    Seed, epoch and row alone decide. The places of those that do not are filled by drawing from those that do, each as
+    often as any other, give or take one. Where chance leaves nobody, the likeliest comes. Weights of 1 leave every row
+    once, a weight of 0 keeps a row out. Raises ValueError where no weight is above 0.
+    """
+    if not (weights > 0).any():
+        raise ValueError("no row weighs anything")
+    margin = weights.copy()
+    for row in np.flatnonzero(weights < 1):
+        margin[row] -= np.random.default_rng([seed, epoch, int(row), 2]).random()
+    part = np.flatnonzero(margin > 0)
+    if not len(part):
+        part = np.array([np.where(weights > 0, margin, -np.inf).argmax()])
+    generator = np.random.default_rng([seed, epoch, 3])
+    rounds = [generator.permutation(part) for _ in range(-(-len(weights) // len(part)) - 1)]
+    return np.sort(np.concatenate([part, *rounds])[: len(weights)])
+
+
 class BatchOrder:
     """Batch sampler of one process: yields lists of (epoch, row), its contiguous share of every global batch.
 

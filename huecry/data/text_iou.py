@@ -10,11 +10,12 @@ Deviations: words rather than phrases by default, and weights ln(1 + N / n_p) fo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from huecry.data.phrases import Chunker, phrases, words
@@ -65,3 +66,44 @@ def text_iou(first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
     shared = (one * worth) @ other.T
     union = (one @ worth)[:, None] + other @ worth - shared
     return torch.where(union > 0, shared / union.clamp(min=torch.finfo(union.dtype).tiny), 0.0)
+
+
+def similar_pairs(index: PhraseIndex, threshold: float, block: int = 1024) -> Iterator[tuple[int, int, float]]:
+    """Every pair of indexed captions (i < j) whose IoU is above a threshold, 0 < threshold < 1, with it; in order of i.
+
+    Two such captions share a unit among the rarest of either, those whose removal would leave less than `threshold` of
+    its weight; only captions that share one are compared, `block` of them with all at a time.
+    """
+    count, held = len(index.rows), index.rows != NONE
+    weights = index.weights.astype(np.float64)
+    own = np.where(held, weights[np.where(held, index.rows, 0)] if len(weights) else 0.0, 0.0)
+    total = own.sum(axis=1)
+    rank = np.empty(len(weights), dtype=np.int64)
+    rank[np.lexsort((np.arange(len(weights)), -weights))] = np.arange(len(weights))
+    order = np.argsort(np.where(held, rank[np.where(held, index.rows, 0)] if len(rank) else 0, len(rank)), axis=1)
+    before = np.cumsum(np.take_along_axis(own, order, axis=1), axis=1) - np.take_along_axis(own, order, axis=1)
+    # a little more than needed is compared: rounding must lose no pair
+    early = np.take_along_axis(held, order, axis=1) & (
+        total[:, None] - before >= threshold * total[:, None] * (1 - 1e-9)
+    )
+    whole = _incidence(index.rows, held, own, len(weights))
+    prefix = _incidence(np.take_along_axis(index.rows, order, axis=1), early, early.astype(np.float64), len(weights))
+    pattern = _incidence(index.rows, held, held.astype(np.float64), len(weights))
+    columns = prefix.T.tocsr()
+    for start in range(0, count, block):
+        near = (prefix[start : start + block] @ columns).tocoo()
+        later = near.col > near.row + start
+        first, second = near.row[later] + start, near.col[later]
+        for part in range(0, len(first), 1 << 16):
+            a, b = first[part : part + (1 << 16)], second[part : part + (1 << 16)]
+            shared = np.asarray(whole[a].multiply(pattern[b]).sum(axis=1)).ravel()
+            iou = shared / np.maximum(total[a] + total[b] - shared, np.finfo(np.float64).tiny)
+            above = np.flatnonzero(iou > threshold)
+            for one in above[np.lexsort((b[above], a[above]))]:
+                yield int(a[one]), int(b[one]), float(iou[one])
+
+
+def _incidence(rows: NDArray[np.int64], held: NDArray[np.bool_], values: NDArray[np.float64], units: int) -> csr_matrix:
+    """Captions by units [R, V], with the values where a caption holds a unit."""
+    caption = np.nonzero(held)[0]
+    return csr_matrix((values[held], (caption, rows[held])), shape=(len(rows), units))

@@ -27,7 +27,7 @@ from huecry.data.augment import (
     swap_sides,
     without_channels,
 )
-from huecry.data.captions import mask_colours
+from huecry.data.captions import mask_colours, swap_colours
 from huecry.data.records import Record
 from huecry.data.tokens import EOT, MASK, pack, tokenize
 from huecry.errors import UserError
@@ -37,8 +37,8 @@ from huecry.errors import UserError
 class ViewsConfig:
     """The augmentation of each view. `strong`: of the two pictures of `simclr`, which no caption is matched with.
 
-    text_masked: share of the words that `mlm` predicts. swap_sides: exchange "left" and "right" in a mirrored sample's
-    caption.
+    text_masked: share of the words that `mlm` predicts. text_swapped: share of the colours that are wrong for
+    `colour_detection`. swap_sides: exchange "left" and "right" in a mirrored sample's caption.
     """
 
     rgb: ImageAugmentation = field(default_factory=ImageAugmentation)
@@ -46,9 +46,12 @@ class ViewsConfig:
     strong: ImageAugmentation = field(default_factory=simclr)
     text_aug: TextAugmentation = field(default_factory=lambda: TextAugmentation(mask_p=0.15))
     text_masked: float = 0.15
+    text_swapped: float = 0.5
     swap_sides: bool = True
 
 
+SPANS = 16
+"""Colours of a caption that tasks ask about, at most."""
 LEGAL: dict[str, dict[str, float]] = {
     "retrieval": {},
     "completion": {"hue": 0.0, "saturation": 0.0, "grayscale": 0.0, "erase_area": 0.2},
@@ -152,6 +155,19 @@ class Rendering:
         return self.once("masked", make)
 
     @property
+    def swapped(self) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids [L] with some colours wrong, and of each colour its position and whether it is, [16, 2]; or -1."""
+
+        def make() -> tuple[np.ndarray, np.ndarray]:
+            ids, found = swap_colours(self.caption, self.generator("text_swapped"), self.config.text_swapped)
+            colours = np.full((SPANS, 2), -1, dtype=np.int64)
+            for number, (position, wrong) in enumerate(found[:SPANS]):
+                colours[number] = position + 1, wrong  # after the start token
+            return pack([ids], self.shape.context)[0].numpy(), colours
+
+        return self.once("swapped", make)
+
+    @property
     def hidden(self) -> np.ndarray:
         """Which channels [3] uint8 the view `channels` hides: one or two, every choice as likely as any other."""
         code = self.once("hidden", lambda: int(self.generator("hidden").integers(1, 7)))
@@ -172,13 +188,15 @@ VIEWS: dict[str, Callable[[Rendering], np.ndarray]] = {
     "text_other": lambda r: np.asarray(tokenize([r.other_caption], r.shape.context)[0]),
     "text_masked": lambda r: r.masked[0],
     "masked": lambda r: r.masked[1],
+    "text_swapped": lambda r: r.swapped[0],
+    "swapped": lambda r: r.swapped[1],
     "text_nocolour": lambda r: pack([mask_colours(r.caption)[0]], r.shape.context)[0].numpy(),
 }
-"""name -> rendering: pictures [H, W, 3] uint8, captions [L] token ids; targets are `ab` [H, W, 4], `hidden` [3] and
-`masked` [L] bool."""
+"""name -> rendering: pictures [H, W, 3] uint8, captions [L] token ids; targets are `ab` [H, W, 4], `hidden` [3],
+`masked` [L] bool and `swapped` [16, 2]."""
 
 IMAGE_VIEWS = frozenset({"rgb", "rgb2", "strong", "strong2", "gray", "channels"})
-TEXT_VIEWS = frozenset({"text", "text_aug", "text_masked", "text_other", "text_nocolour"})
+TEXT_VIEWS = frozenset({"text", "text_aug", "text_masked", "text_other", "text_swapped", "text_nocolour"})
 PICTURES = IMAGE_VIEWS | {"ab"}
 """Views with a height and a width; they reach a task as [B, C, H, W]."""
 OF_RGB = frozenset({"gray", "channels", "ab", "hidden"})

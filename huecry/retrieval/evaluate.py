@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +16,17 @@ from tqdm import tqdm
 from huecry.data.captions import mask_colours
 from huecry.data.colour import luma
 from huecry.data.loader import GalleryPhotos, caption_batches, checked, leave_signals, stack_gallery
+from huecry.data.pair_lists import PairList
 from huecry.data.records import UNKNOWN, PhotoSet
 from huecry.data.tokens import pack
 from huecry.errors import UserError
 from huecry.processes import gather, world
-from huecry.retrieval.metrics import QueryFigures, rank_queries
+from huecry.retrieval.metrics import QueryFigures, score_blocks, score_queries
+from huecry.retrieval.rerank import RERANKINGS, RerankConfig
 from huecry.towers import Towers
+
+PARTS = ("image_to_text", "reranked", "clean")
+"""Keys of a split's figures that hold figures of their own."""
 
 
 @dataclass
@@ -27,7 +35,8 @@ class EvalConfig:
 
     every: epochs between evaluations of the selection split while training. select_on: the split that chooses the kept
     model (`test` exists to compare with published code, and is stamped into the results). metric: what is compared.
-    batch_size: pictures a forward pass, on each process. ap: `step` or `trapezoid`, see `rank_metrics`.
+    batch_size: pictures a forward pass, on each process. ap: `step` or `trapezoid`, see `rank_metrics`. rerank: the
+    settings of what `huecry evaluate --rerank` adds.
     """
 
     every: int = 1
@@ -35,6 +44,7 @@ class EvalConfig:
     metric: str = "mAP"
     batch_size: int = 128
     ap: str = "step"
+    rerank: RerankConfig = field(default_factory=RerankConfig)
 
 
 @dataclass(frozen=True)
@@ -149,21 +159,68 @@ def retrieval_metrics(features: Features, photos: PhotoSet, ap: str = "step") ->
     return retrieval_queries(features, photos, ap).summary()
 
 
-def retrieval_queries(features: Features, photos: PhotoSet, ap: str = "step") -> QueryFigures:
-    """As `retrieval_metrics`, query by query; `query` holds dataset rows, `person` what `identities` gives."""
+def retrieval_queries(
+    features: Features,
+    photos: PhotoSet,
+    ap: str = "step",
+    rows: np.ndarray | None = None,
+    compare: Callable[[Tensor, Tensor], Iterable[Tensor]] = score_blocks,
+) -> QueryFigures:
+    """As `retrieval_metrics`, query by query; `query` holds dataset rows, `person` what `identities` gives.
+
+    rows [R] bool: the captions that ask; None for all. compare: gives blocks of scores [b, G] of consecutive queries
+    [Q, D] with a gallery [G, D]; their cosines.
+    """
     check_captions(photos)
     ids = torch.from_numpy(identities(photos))
     queries = features.readable[torch.from_numpy(photos.row_image)]
+    if rows is not None:
+        queries &= torch.from_numpy(rows)
     if not queries.any():
         raise UserError(f"split {photos.split}: no photograph with a caption is readable; mend the pictures")
-    found = rank_queries(
-        features.texts[queries],
-        features.images[features.readable],
+    found = score_queries(
+        compare(features.texts[queries], features.images[features.readable]),
         ids[torch.from_numpy(photos.row_image)][queries],
         ids[features.readable],
         ap=ap,
     )
     return replace(found, query=queries.nonzero().squeeze(1).numpy()[found.query])
+
+
+def image_to_text_metrics(features: Features, photos: PhotoSet, ap: str = "step") -> dict[str, float]:
+    """The other way round: every readable photograph asks, and the captions of its person are what it should find.
+
+    Photographs of whose person nobody said anything do not ask.
+    """
+    ids = torch.from_numpy(identities(photos))
+    told = features.readable[torch.from_numpy(photos.row_image)]
+    said = ids[torch.from_numpy(photos.row_image)][told]
+    asking = features.readable & torch.isin(ids, said)
+    blocks = score_blocks(features.images[asking], features.texts[told])
+    return score_queries(blocks, ids[asking], said, ap=ap).summary()
+
+
+def check_clean(photos: PhotoSet, exclude: PairList | None) -> None:
+    """Raises UserError for an exclusion list that leaves a split no query."""
+    if exclude is not None and not (exclude.row_weights(photos) > 0).any():
+        raise UserError(f"data.exclude={exclude.path}: leaves split {photos.split} no caption; shorten the list")
+
+
+def clean_metrics(features: Features, photos: PhotoSet, exclude: PairList, ap: str = "step") -> dict[str, Any]:
+    """Text-to-image metrics without the pairs of an exclusion list, beside those of `retrieval_metrics` over all.
+
+    Excluded captions do not ask; photographs excluded as a whole are not in the gallery either. Also `excluded`, the
+    captions left out, `excluded_photographs`, and `exclude_sha256` of the list. Raises UserError as `check_clean`.
+    """
+    check_clean(photos, exclude)
+    rows, gone = exclude.row_weights(photos) > 0, exclude.images(photos)
+    features = replace(features, readable=features.readable & torch.from_numpy(~gone))
+    return {
+        **retrieval_queries(features, photos, ap, rows).summary(),
+        "excluded": int((~rows).sum()),
+        "excluded_photographs": int(gone.sum()),
+        "exclude_sha256": exclude.digest,
+    }
 
 
 def average_by_person(found: QueryFigures, photos: PhotoSet) -> dict[str, tuple[float, int]]:
@@ -193,17 +250,66 @@ def evaluate_split(
 ) -> QueryFigures:
     """Extract and rank one split with a model that holds the towers; the same figures on every process."""
     check_captions(photos)
-    features = extract(
-        model,
-        photos,
-        size=towers.image_size,
-        context=towers.context,
-        batch_size=config.batch_size,
-        workers=workers,
-        on_bad_image=on_bad_image,
-        progress=progress,
+    options: dict[str, Any] = {"workers": workers, "on_bad_image": on_bad_image, "progress": progress}
+    return retrieval_queries(_extract(model, towers, photos, config, options), photos, config.ap)
+
+
+def evaluate_with_clean(
+    model: nn.Module,
+    towers: Towers,
+    photos: PhotoSet,
+    config: EvalConfig,
+    exclude: PairList | None,
+    *,
+    rerank: Sequence[str] = (),
+    workers: int = 0,
+    on_bad_image: str = "error",
+    progress: bool = False,
+) -> dict[str, Any]:
+    """The metrics of one split over all pairs; under `image_to_text` those of the other way round.
+
+    Under `clean` are those of `clean_metrics` where there is a list, under `reranked` by name those of the `RERANKINGS`
+    that `rerank` names.
+    """
+    check_captions(photos)
+    check_clean(photos, exclude)
+    options: dict[str, Any] = {"workers": workers, "on_bad_image": on_bad_image, "progress": progress}
+    features = _extract(model, towers, photos, config, options)
+    metrics: dict[str, Any] = retrieval_metrics(features, photos, config.ap)
+    metrics["image_to_text"] = image_to_text_metrics(features, photos, config.ap)
+    if exclude is not None:
+        metrics["clean"] = clean_metrics(features, photos, exclude, config.ap)
+    if rerank:
+        again = {name: partial(RERANKINGS[name], config=config.rerank) for name in rerank}
+        found = {name: retrieval_queries(features, photos, config.ap, compare=one) for name, one in again.items()}
+        metrics["reranked"] = {name: one.summary() for name, one in found.items()}
+    return metrics
+
+
+def _extract(
+    model: nn.Module, towers: Towers, photos: PhotoSet, config: EvalConfig, options: dict[str, Any]
+) -> Features:
+    return extract(
+        model, photos, size=towers.image_size, context=towers.context, batch_size=config.batch_size, **options
     )
-    return retrieval_queries(features, photos, config.ap)
+
+
+def entry(split: str, metrics: dict[str, Any], selected_on: str | None) -> dict[str, Any]:
+    """What `results.json` holds of a split: the figures of `evaluate_with_clean`, those of its parts at the end."""
+    parts = {key: metrics[key] for key in PARTS if key in metrics}
+    flat = {key: value for key, value in metrics.items() if key not in parts}
+    return {"split": split, **flat, "selected_on": selected_on, **parts}
+
+
+def in_lines(metrics: dict[str, Any]) -> Iterator[str]:
+    """The figures of `evaluate_with_clean` for people to read, the main ones first."""
+    yield in_words(metrics)
+    yield f"image to text: {in_words(metrics['image_to_text'])}"
+    for name, figures in metrics.get("reranked", {}).items():
+        yield f"{name}: {in_words(figures)}"
+    if clean := metrics.get("clean"):
+        counts = f"{clean['excluded']:,} captions and {clean['excluded_photographs']:,} photographs"
+        yield f"clean, without {counts}: {in_words(clean)}"
 
 
 def in_words(metrics: dict[str, float]) -> str:

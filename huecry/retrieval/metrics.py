@@ -253,7 +253,7 @@ def _full_precision(device: torch.device) -> Iterator[None]:
             switch.fp32_precision = precision
 
 
-def score_blocks(queries: Tensor, gallery: Tensor, block: int | None) -> Iterator[Tensor]:
+def score_blocks(queries: Tensor, gallery: Tensor, block: int | None = None) -> Iterator[Tensor]:
     """Cosine similarities [b, G] of consecutive queries; equal gallery rows have equal scores."""
     if not len(queries) or not len(gallery):
         raise UserError(f"{len(queries)} queries and {len(gallery)} gallery items: nothing to compare")

@@ -86,7 +86,8 @@ def _members(lists: np.ndarray, count: int) -> sparse.csr_matrix:
     return sparse.csr_matrix((ones, lists.ravel(), bounds), shape=(len(lists), count))
 
 
-RERANKINGS: dict[str, Callable[[Tensor, Tensor, RerankConfig], Iterator[Tensor]]] = {
+RERANKINGS: dict[str, Callable[..., Iterator[Tensor]]] = {
     "rvn": lambda queries, gallery, config: rvn(queries, gallery, config.rvn),
     "kreciprocal": lambda queries, gallery, config: kreciprocal(queries, gallery, config.kreciprocal),
 }
+"""name -> scores of queries and a gallery under a `RerankConfig`."""

@@ -36,13 +36,16 @@ class Encoded:
         tokens: [B, N, d] all tokens after the tower's final norm; zero where not valid.
         valid: [B, N] bool; all True for images, positions 0..EOT inclusive for text.
         projection: the tower's map from d to D, applied when ``projected`` is first read.
+        look: computes ``attention`` when that is first read.
     """
 
     pooled: Tensor
     tokens: Tensor
     valid: Tensor
     projection: Callable[[Tensor], Tensor] = field(repr=False)
+    look: Callable[[], Tensor] = field(repr=False)
     _projected: Tensor | None = field(default=None, init=False, repr=False)
+    _attention: Tensor | None = field(default=None, init=False, repr=False)
 
     @property
     def projected(self) -> Tensor:
@@ -50,6 +53,17 @@ class Encoded:
         if self._projected is None:
             self._projected = self.projection(self.tokens)
         return self._projected
+
+    @property
+    def attention(self) -> Tensor:
+        """Where the pooled token looks in the last layer, [B, N], the mean over heads, without gradient.
+
+        Rows sum to one; zero where not valid.
+        """
+        if self._attention is None:
+            with torch.no_grad():
+                self._attention = self.look()
+        return self._attention
 
 
 class _QuickGELU(nn.Module):
@@ -97,9 +111,15 @@ class ImageTower(nn.Module):
         patches = self.patch(pixels).flatten(2).transpose(1, 2)
         start = self.class_embedding.to(patches.dtype).expand(len(pixels), 1, -1)
         hidden = self.pre_norm(torch.cat([start, patches], dim=1) + self.positions)
-        tokens = self.norm(_run(self.layers, hidden, self.checkpointing and self.training))
+        recompute = self.checkpointing and self.training
+        before = _run(self.layers[:-1], hidden, recompute)
+        tokens = self.norm(_run(self.layers[-1:], before, recompute))
         valid = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-        return Encoded(self.projection(tokens[:, 0]), tokens, valid, self.projection)
+
+        def look() -> Tensor:
+            return _attention(self.layers[-1], before[:, 0], before, valid)
+
+        return Encoded(self.projection(tokens[:, 0]), tokens, valid, self.projection, look)
 
 
 class TextTower(nn.Module):
@@ -134,10 +154,17 @@ class TextTower(nn.Module):
         packing = Packing(valid, count)
         positions = F.embedding(packing.pack(places.expand_as(valid)), self.positions)
         hidden = self.words(packing.pack(ids[:, :length])) + positions
-        hidden = _run(self.layers, hidden[None], self.checkpointing and self.training, packing=packing)
+        recompute = self.checkpointing and self.training
+        before = _run(self.layers[:-1], hidden[None], recompute, packing=packing)
+        hidden = _run(self.layers[-1:], before, recompute, packing=packing)
         tokens = packing.unpack(self.norm(hidden[0]))
-        pooled = self.projection(tokens[torch.arange(len(ids), device=ids.device), eot])
-        return Encoded(pooled, tokens, valid, self.projection)
+        row = torch.arange(len(ids), device=ids.device)
+
+        def look() -> Tensor:
+            apart = packing.unpack(before[0])
+            return _attention(self.layers[-1], apart[row, eot], apart, valid)
+
+        return Encoded(self.projection(tokens[row, eot]), tokens, valid, self.projection, look)
 
 
 def _run(layers: nn.ModuleList, hidden: Tensor, recompute: bool, **attention: Any) -> Tensor:
@@ -147,6 +174,15 @@ def _run(layers: nn.ModuleList, hidden: Tensor, recompute: bool, **attention: An
         else:
             hidden = layer(hidden, None, **attention)
     return hidden
+
+
+def _attention(layer: Any, query: Tensor, context: Tensor, valid: Tensor) -> Tensor:
+    """A layer's attention [B, N] of one token [B, d] over others [B, N, d], as they enter it; the mean over heads."""
+    attention, norm = layer.self_attn, layer.layer_norm1
+    queries = attention.q_proj(norm(query)).unflatten(1, (attention.num_heads, -1))
+    keys = attention.k_proj(norm(context)).unflatten(2, (attention.num_heads, -1))
+    scores = torch.einsum("bhd,bnhd->bhn", queries, keys).float() * attention.scale
+    return scores.masked_fill(~valid[:, None], float("-inf")).softmax(dim=2).mean(dim=1)
 
 
 class Towers(nn.Module):

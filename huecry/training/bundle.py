@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -104,6 +105,11 @@ class Bundle(nn.Module):
         self.towers.save(folder)
         if self.branches is not None:
             self.branches.save(folder)
+
+    def begin_epoch(self, generator: np.random.Generator) -> None:
+        """Let every task prepare for an epoch, with random numbers of its own that all processes share."""
+        for task, own in zip(self.task_list.values(), generator.spawn(len(self.task_list)), strict=True):
+            task.begin_epoch(own)
 
     def after_backward(self) -> None:
         """Let every task update its buffers from the batch just seen, then forget that batch's encodings."""

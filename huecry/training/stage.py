@@ -21,13 +21,21 @@ from omegaconf import OmegaConf
 from torch import distributed
 
 from huecry.config import Recipe, find_task, read_yaml
+from huecry.data.pair_lists import PairLists, read_pair_lists
 from huecry.data.readers import describe, keep_labelled, read
 from huecry.data.records import PhotoSet
 from huecry.data.views import IMAGE_VIEWS, TEXT_VIEWS
 from huecry.errors import UserError
 from huecry.files import write_file
 from huecry.processes import PATIENCE, cores, world
-from huecry.retrieval.evaluate import check_captions, evaluate_split
+from huecry.retrieval.evaluate import (
+    check_captions,
+    check_clean,
+    entry,
+    evaluate_split,
+    evaluate_with_clean,
+    in_lines,
+)
 from huecry.towers import ModelConfig, Towers, load_branches, load_towers
 from huecry.training.bundle import Bundle
 from huecry.training.labels import LabelTable
@@ -36,9 +44,10 @@ from huecry.training.trainer import EpochContext, Trainer
 
 FREE = frozenset(
     {"run.dir", "train.resume", "train.cpu_threads", "train.keep", "train.save_every", "train.track", "data.workers"}
-    | {"data.on_bad_image"}
+    | {"data.on_bad_image", "data.exclude", "data.weights"}
 )
-"""Keys that a resumed run may change: they do not touch what it has computed."""
+"""Keys that a resumed run may change: they do not touch what it has computed. Of a list the content counts."""
+LISTS = {"data.exclude_sha256": "data.exclude", "data.weights_sha256": "data.weights"}
 
 Hook = Callable[[EpochContext], None]
 
@@ -64,12 +73,13 @@ def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hoo
     torch.set_num_threads(recipe.train.cpu_threads or cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) or 1)
     splits = read(recipe.data.source, recipe.data)
     accelerator.print("\n".join(describe(recipe.data.source, splits)))
+    lists = pin_lists(recipe)
     photos = training_photos(recipe, splits)
-    if recipe.data.labelled < 1:
-        accelerator.print(f"data.labelled={recipe.data.labelled:g}: {photos.summary()}")
+    accelerator.print("".join(f"{line}\n" for line in _changes(recipe, photos)), end="")
     for name in ("val", "test"):
         if name in splits:
             check_captions(splits[name])  # now, rather than after training
+            check_clean(splits[name], lists.exclude)
     finished = _finished(recipe)
     if finished is not None:
         accelerator.print(f"{recipe.folder}: already finished; its results.json stands")
@@ -79,16 +89,11 @@ def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hoo
     set_seed(recipe.run.seed, device_specific=True)
     select = splits.get(recipe.eval.select_on)
 
+    options: dict[str, Any] = {"workers": recipe.data.workers, "on_bad_image": recipe.data.on_bad_image}
+    options["progress"] = accelerator.is_main_process
+
     def evaluate(model: Any, photos: PhotoSet) -> dict[str, float]:
-        return evaluate_split(
-            model,
-            bundle.towers,
-            photos,
-            recipe.eval,
-            workers=recipe.data.workers,
-            on_bad_image=recipe.data.on_bad_image,
-            progress=accelerator.is_main_process,
-        ).summary()
+        return evaluate_split(model, bundle.towers, photos, recipe.eval, **options).summary()
 
     trainer = Trainer(
         recipe,
@@ -107,12 +112,11 @@ def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hoo
     results: dict[str, Any] = {}
     for name in ("test", "val"):
         if name in splits:
-            metrics = evaluate(trainer.model, splits[name])
-            selected_on = None if select is None else recipe.eval.select_on
-            results[name] = {"split": name, **metrics, "selected_on": selected_on}
-            accelerator.print(
-                f"{name}: " + "  ".join(f"{key} {metrics[key]:.2f}" for key in ("R1", "R5", "R10", "mAP"))
+            found = evaluate_with_clean(
+                trainer.model, bundle.towers, splits[name], recipe.eval, lists.exclude, **options
             )
+            results[name] = entry(name, found, None if select is None else recipe.eval.select_on)
+            accelerator.print("\n".join(f"{name}: {line}" for line in in_lines(found)))
     if accelerator.is_main_process:
         write_file(recipe.folder / "results.json", json.dumps(results, indent=1) + "\n")
     accelerator.print(f"model and results: {recipe.folder}")
@@ -122,19 +126,45 @@ def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hoo
 
 
 def training_photos(recipe: Recipe, splits: dict[str, PhotoSet]) -> PhotoSet:
-    """The training split, or the part of it that `data.labelled` asks for.
+    """The training split, or the part of it that `data.labelled` asks for, without what `data.exclude` names.
 
-    Raises UserError where there is none, or none of its photographs has a caption.
+    Raises UserError where there is none, or none of its photographs has a caption, and for lists that cannot be used.
     """
+    lists = pin_lists(recipe)
+    for one in (lists.exclude, lists.weights):
+        if one is not None:
+            one.check(splits)
     photos = splits.get("train")
     if photos is not None:
-        photos = keep_labelled(photos, recipe.data.labelled, recipe.run.seed)
+        photos = lists.training(keep_labelled(photos, recipe.data.labelled, recipe.run.seed))
     if photos is None or not len(photos.row_image):
         raise UserError(
             f"data.source={recipe.data.source}: no training photograph has a caption (splits: {', '.join(splits)}); "
             "mark photographs as split train"
         )
     return photos
+
+
+def pin_lists(recipe: Recipe) -> PairLists:
+    """The lists that a recipe names; from then on it holds their digests. Raises UserError as `read_pair_lists`."""
+    data = recipe.data
+    lists = read_pair_lists(data.exclude, data.weights, data.exclude_sha256, data.weights_sha256)
+    data.exclude_sha256 = lists.exclude.digest if lists.exclude else None
+    data.weights_sha256 = lists.weights.digest if lists.weights else None
+    return lists
+
+
+def _changes(recipe: Recipe, photos: PhotoSet) -> Iterator[str]:
+    """Lines about what training sees, where that is not the whole split."""
+    data = recipe.data
+    if data.labelled < 1:
+        yield f"data.labelled={data.labelled:g}: {photos.summary()}"
+    if data.exclude is not None:
+        digest = str(data.exclude_sha256)[:12]
+        yield f"data.exclude={data.exclude} (sha256 {digest}), what is left for training: {photos.summary()}"
+    if data.weights is not None:
+        digest, lighter = str(data.weights_sha256)[:12], int((photos.row_weight < 1).sum())
+        yield f"data.weights={data.weights} (sha256 {digest}): {lighter:,} captions weigh less than 1"
 
 
 def build_bundle(recipe: Recipe, table: Mapping[str, type[Task]], photos: PhotoSet) -> Bundle:
@@ -218,6 +248,14 @@ def _check_same(folder: Path, before: Any, now: Any) -> None:
     change = changed_key(before, now)
     if change is not None:
         key, old, new = change
+        if key in LISTS:
+            digests = " and now ".join(
+                "there was none" if one is None else f"had sha256 {one[:12]}" for one in (old, new)
+            )
+            raise UserError(
+                f"{folder}: {LISTS[key]} is not the list that its run began with ({digests}); "
+                "give that list back to resume, or choose another run.dir"
+            )
         raise UserError(
             f"{folder}: its run had {key}={old}, this recipe has {key}={new}; "
             "give the key its old value to resume, or choose another run.dir"
@@ -268,8 +306,7 @@ def report(recipe: Recipe, table: Mapping[str, type[Task]]) -> None:
         splits = read(recipe.data.source, recipe.data)
         print("\n".join(describe(recipe.data.source, splits)))
         photos = training_photos(recipe, splits)
-        if recipe.data.labelled < 1:
-            print(f"data.labelled={recipe.data.labelled:g}: {photos.summary()}")
+        print("".join(f"{line}\n" for line in _changes(recipe, photos)), end="")
         rows = len(photos.row_image)
         samples = recipe.train.batch_size * recipe.train.accumulate
         steps = rows // samples * recipe.train.epochs

@@ -103,6 +103,9 @@ class Task(nn.Module):
         """
         raise NotImplementedError
 
+    def begin_epoch(self, generator: np.random.Generator) -> None:
+        """Prepare for an epoch; the generator is the same on every process, and after a resume."""
+
     @torch.no_grad()
     def after_backward(self, encode: Encode, batch: dict[str, Tensor]) -> None:
         """Update the task's own buffers, after the backward pass of every micro-batch."""

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from huecry.config import Recipe
 from huecry.data.loader import Batch, TrainingLoader, TrainingRows
-from huecry.data.order import BatchOrder, identity_order, random_order
+from huecry.data.order import BatchOrder, identity_order, random_order, taking_part
 from huecry.data.records import PhotoSet
 from huecry.data.views import Shape
 from huecry.errors import UserError
@@ -150,6 +150,8 @@ class Trainer:
             while progress.step < self.steps or progress.batch:  # an epoch may be trained and not yet evaluated
                 if progress.batch == 0 and self.before_epoch is not None:
                     self.before_epoch(self._context())
+                if progress.batch == 0:
+                    self.bundle.begin_epoch(np.random.default_rng([self.recipe.run.seed, progress.epoch, 2]))
                 self._train_epoch(bar)
                 self._end_epoch()
         if progress.best is None:
@@ -225,9 +227,10 @@ class Trainer:
 
     def _order(self) -> np.ndarray:
         data, seed, epoch = self.recipe.data, self.recipe.run.seed, self.progress.epoch
+        rows = taking_part(self.photos.row_weight, seed, epoch)
         if data.sampler == "identity":
-            return identity_order(self.bundle.labels.by_row.cpu().numpy(), data.instances, seed, epoch)
-        return random_order(len(self.photos.row_image), seed, epoch)
+            return rows[identity_order(self.bundle.labels.by_row.cpu().numpy()[rows], data.instances, seed, epoch)]
+        return rows[random_order(len(rows), seed, epoch)]
 
     def _context(self) -> EpochContext:
         towers = self.bundle.towers

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+ANNOTATIONS = ROOT / "benchmarks/annotations"
 CAPTIONS = ["a red coat and melon colored shoes", "a person in a dark blue shirt", "bleu jeans"]
 
 
@@ -72,7 +74,7 @@ def test_the_whole_run(benchmark, tmp_path, monkeypatch, capsys):
     assert "recall 1.000" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks/annotations").glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(ANNOTATIONS.glob("spans_*.json")), ids=lambda path: path.stem)
 def test_annotations_hold_no_text(path):
     content = json.loads(path.read_text(encoding="utf-8"))
     assert content.keys() == {"source", "rows"}
@@ -83,3 +85,12 @@ def test_annotations_hold_no_text(path):
             assert hue is None or hue.isalpha()
             assert modifier in ("none", "light", "dark", "bright")
             assert isinstance(scored, bool)
+
+
+@pytest.mark.parametrize("path", sorted(ANNOTATIONS.glob("audit_*.json")), ids=lambda path: path.stem)
+def test_judgements_of_an_audit_hold_no_text(path):
+    for rows in json.loads(path.read_text(encoding="utf-8")).values():
+        for row in rows:
+            assert row.keys() == {"row", "caption", "rule", "true"}
+            assert re.fullmatch(r"[a-z_]+", row["rule"])
+            assert isinstance(row["true"], bool)

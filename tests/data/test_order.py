@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huecry.data.order import BatchOrder, identity_order, random_order
+from huecry.data.order import BatchOrder, identity_order, random_order, taking_part
 
 labels_of_rows = st.lists(st.integers(-1, 6), min_size=1, max_size=60).map(np.array)
 
@@ -112,3 +112,49 @@ def test_rows_are_plain_numbers():
 def test_an_empty_or_single_set(instances):
     assert identity_order(np.empty(0, dtype=np.int64), instances, 0, 0).tolist() == []
     assert identity_order(np.array([4]), instances, 0, 0).tolist() == [0]
+
+
+# who takes part
+
+weights_of_rows = st.lists(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]), min_size=1, max_size=60).map(np.array)
+
+
+@given(weights_of_rows, st.integers(0, 100), st.integers(0, 100))
+def test_an_epoch_keeps_its_length_and_the_weightless_stay_away(weights, seed, epoch):
+    if not weights.any():
+        with pytest.raises(ValueError, match="weighs anything"):
+            taking_part(weights, seed, epoch)
+        return
+    rows = taking_part(weights, seed, epoch)
+    assert len(rows) == len(weights)
+    assert (np.diff(rows) >= 0).all()
+    assert (weights[rows] > 0).all()
+    counts = np.bincount(rows, minlength=len(weights))
+    assert (counts[weights == 1] > 0).all()
+    assert np.ptp(counts[counts > 0]) <= 1
+    np.testing.assert_array_equal(taking_part(weights, seed, epoch), rows)
+
+
+@given(st.integers(1, 100), st.integers(0, 100), st.integers(0, 100))
+def test_where_all_weigh_the_same_every_row_comes_once(count, seed, epoch):
+    assert taking_part(np.ones(count), seed, epoch).tolist() == list(range(count))
+
+
+@given(weights_of_rows, st.integers(0, 100), st.integers(0, 59))
+def test_whether_a_row_takes_part_hangs_on_no_other(weights, epoch, row):
+    """A row of weight 1/2 among others of any weights: the same epochs, as long as somebody else is there."""
+    row %= len(weights)
+    here = np.append(weights, 1.0)
+    here[row] = 0.5
+    there = np.ones(len(here))
+    there[row] = 0.5
+    assert (row in taking_part(here, 7, epoch)) == (row in taking_part(there, 7, epoch))
+
+
+def test_a_row_comes_as_often_as_it_weighs():
+    weights = np.array([1.0, 0.25, 1.0, 0.75])
+    share = np.mean([np.isin(np.arange(4), taking_part(weights, 0, epoch)) for epoch in range(2000)], axis=0)
+    assert share == pytest.approx(weights, abs=0.04)  # four standard deviations
+    assert taking_part(np.array([0.0, 1e-9, 0.0]), 0, 0).tolist() == [1, 1, 1]  # somebody must come
+    epochs = {tuple(taking_part(np.full(20, 0.5), seed, epoch)) for seed in range(3) for epoch in range(3)}
+    assert len(epochs) == 9

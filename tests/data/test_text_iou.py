@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from huecry.data.phrases import phrases, words
-from huecry.data.text_iou import MOST, NONE, PhraseIndex, text_iou
+from huecry.data.text_iou import MOST, NONE, PhraseIndex, similar_pairs, text_iou
 
 CAPTIONS = [
     "A man in a short black shirt and grey trousers.",
@@ -80,3 +80,29 @@ def test_it_is_symmetric_and_between_none_and_all(first, second):
     found = text_iou(*units, weights)
     assert torch.equal(found, text_iou(units[1], units[0], weights).T)
     assert ((found >= 0) & (found <= 1 + 1e-6)).all()
+
+
+colours = st.sampled_from(["red", "blue", "black", "white", "striped"])
+things = st.sampled_from(["coat", "shirt", "jeans", "scarf", "hat", "boots", "backpack", "umbrella"])
+invented = st.lists(st.lists(colours | things, max_size=7).map(lambda said: "a " + " ".join(said)), max_size=12)
+
+
+@given(invented, st.sampled_from([0.3, 0.5, 0.8]), st.booleans(), st.integers(1, 5))
+def test_similar_pairs_are_those_of_the_whole_table(captions, threshold, idf, block):
+    captions = [*captions, *captions[:3], *CAPTIONS]
+    index = PhraseIndex(captions, idf=idf)
+    whole = text_iou(*[torch.from_numpy(index.rows)] * 2, torch.from_numpy(index.weights).double()).numpy()
+    found = list(similar_pairs(index, threshold, block))
+    first, second = [pair[0] for pair in found], [pair[1] for pair in found]
+    assert first == sorted(first)
+    assert all(a < b for a, b in zip(first, second, strict=True))
+    assert [iou for *_, iou in found] == pytest.approx([float(whole[pair]) for pair in zip(first, second, strict=True)])
+    clear = {(i, j) for i in range(len(whole)) for j in range(i + 1, len(whole)) if whole[i, j] > threshold + 1e-6}
+    near = {(i, j) for i in range(len(whole)) for j in range(i + 1, len(whole)) if whole[i, j] > threshold - 1e-6}
+    assert len(set(zip(first, second, strict=True))) == len(found)
+    assert clear <= set(zip(first, second, strict=True)) <= near
+
+
+@pytest.mark.parametrize("captions", [[], ["Somebody is walking."], ["Somebody is walking."] * 3])
+def test_nothing_is_similar_where_nothing_is_said(captions):
+    assert list(similar_pairs(PhraseIndex(captions), 0.5)) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from huecry.data.pair_lists import PairList, read_pair_list
 from huecry.data.readers import read
 from huecry.data.records import PhotoSet, Record
 from huecry.data.tokens import tokenize
@@ -20,9 +22,13 @@ from huecry.retrieval.evaluate import (
     EvalConfig,
     Features,
     average_by_person,
+    check_clean,
+    clean_metrics,
     evaluate_split,
+    evaluate_with_clean,
     extract,
     identities,
+    image_to_text_metrics,
     retrieval_metrics,
     retrieval_queries,
 )
@@ -216,3 +222,93 @@ def test_evaluation_is_of_the_split_and_repeats(bundle, photos):
     best = scores.argmax(dim=1).numpy()
     by_hand = (photos.image_person[best] == photos.row_person).mean()
     assert first["R1"] == pytest.approx(100 * by_hand)
+
+
+# the other way round
+
+
+def test_image_to_text_is_the_transposed_question():
+    features = Features(AXES, TEXTS, torch.tensor([True, True, False, True, True]))
+    found = image_to_text_metrics(features, FIVE)
+    ids, rows = identities(FIVE), FIVE.row_image
+    told = [row for row, image in enumerate(rows) if features.readable[image]]
+    precisions = []
+    for image in range(len(FIVE)):
+        if features.readable[image] and ids[image] in ids[rows[told]]:
+            cosines = [float(F.cosine_similarity(AXES[image], TEXTS[row], dim=0)) for row in told]
+            order = sorted(range(len(told)), key=lambda k, scores=cosines: -scores[k])  # stable: ties keep their order
+            hits = [ids[rows[told[k]]] == ids[image] for k in order]
+            precisions.append(np.mean([sum(hits[: k + 1]) / (k + 1) for k, hit in enumerate(hits) if hit]))
+    assert (found["queries"], found["gallery"]) == (len(precisions), len(told)) == (3, 4)
+    assert found["mAP"] == pytest.approx(100 * np.mean(precisions))
+
+
+# with and without the pairs of a list
+
+
+@pytest.fixture
+def excluding(tmp_path: Path) -> Any:
+    """`excluding({"file": ...}, ...)`: the list of these lines."""
+
+    def make(*lines: dict[str, Any]) -> PairList:
+        path = tmp_path / "exclude.jsonl"
+        path.write_text("\n".join(map(json.dumps, lines)))
+        return read_pair_list(str(path), weighted=False)
+
+    return make
+
+
+TEXTS = torch.tensor([[3.0, 2, 1, 0, 0]] * 4 + [[0.0, 1, 0, 0, 3]])  # anna a0, anna a1, b, anna c, ben
+
+
+def test_clean_figures_by_hand(excluding):
+    features = Features(AXES, TEXTS, torch.ones(5, dtype=torch.bool))
+    everything = retrieval_metrics(features, FIVE)
+    first, second = (1 / 1 + 2 / 3) / 2, 1 / 2  # anna's two photographs at ranks 1 and 3, b's at 2
+    assert everything["mAP"] == pytest.approx(100 * (3 * first + second + 1) / 5)
+    caption = clean_metrics(features, FIVE, excluding({"file": "b", "caption": 0}))
+    assert caption["mAP"] == pytest.approx(100 * (3 * first + 1) / 4)
+    counts = ("queries", "gallery", "excluded", "excluded_photographs")
+    assert [caption[key] for key in counts] == [4, 5, 1, 0]
+    whole = clean_metrics(features, FIVE, excluding({"file": "b"}))
+    assert whole["mAP"] == pytest.approx(100.0)  # without b in the gallery, c comes second
+    assert [whole[key] for key in counts] == [4, 4, 1, 1]
+    assert retrieval_metrics(features, FIVE) == everything
+
+
+def test_a_list_that_does_not_speak_of_the_split_changes_nothing(excluding):
+    features = Features(AXES, TEXTS, torch.ones(5, dtype=torch.bool))
+    exclude = excluding({"file": "a", "split": "val"}, {"file": "elsewhere"})
+    clean = clean_metrics(features, FIVE, exclude)
+    digest = clean.pop("exclude_sha256")
+    assert digest == exclude.digest
+    assert clean == {**retrieval_metrics(features, FIVE), "excluded": 0, "excluded_photographs": 0}
+
+
+def test_an_unreadable_photograph_stays_out_of_both(excluding):
+    features = Features(AXES, TEXTS, torch.tensor([True, True, False, True, True]))
+    clean = clean_metrics(features, FIVE, excluding({"file": "e"}))
+    assert (clean["queries"], clean["gallery"], clean["excluded"]) == (3, 3, 1)
+
+
+def test_a_list_that_leaves_no_query(excluding):
+    exclude = excluding(*({"file": name} for name in "abce"))
+    with pytest.raises(UserError, match=r"exclude\.jsonl: leaves split test no caption"):
+        check_clean(FIVE, exclude)
+    check_clean(FIVE, None)
+
+
+def test_evaluation_reports_all_and_clean(bundle, photos, excluding):
+    exclude = excluding({"file": photos[0].name}, {"file": photos[1].name, "caption": 1})
+    both = evaluate_with_clean(bundle, bundle.towers, photos, EvalConfig(), exclude)
+    plain = evaluate_with_clean(bundle, bundle.towers, photos, EvalConfig(), None)
+    clean = both.pop("clean")
+    assert both == plain
+    del plain["image_to_text"]
+    assert plain == evaluate_split(bundle, bundle.towers, photos, EvalConfig()).summary()
+    fewer = PhotoSet("train", [photos[1], *photos[2:]])
+    features = features_of(bundle, fewer)
+    alone = retrieval_queries(features, fewer, rows=np.arange(len(fewer.row_image)) != 1).summary()
+    for key, value in alone.items():
+        assert clean[key] == pytest.approx(value), key
+    assert (clean["excluded"], clean["excluded_photographs"]) == (3, 1)

@@ -78,7 +78,8 @@ TASK_SETS: dict[str, dict[str, Any]] = {
     "rankings": {"compound_ranking": {"margin": 0.4}, "tal": {}, "align": {}, "hetero_centre": {}},
     "triplets": {"triplet": {"mirror": True, "intra": True, "adaptive": 1.0}},
     "quadruplets": {"triplet": {"form": "quadruplet", "margin": 1.0}},
-    "mlm": {"mlm": {}, "simclr": {}},
+    "selection": {"tal": {"select": 0.3, "division": True, "margin": 0.5}},
+    "mlm": {"mlm": {}, "simclr": {}, "colour_detection": {}},
     "tokens": {"tokens": {}},
     "colour_words": {"colour_words": {}},
     "bins": {"colourise": {"loss": "bins"}},
@@ -148,7 +149,7 @@ def gradients(photos: str, name: str) -> dict[str, Any]:
         "single": single,
         "loss": gather(loss.detach()[None]).mean(),
         "gradients": {key: value.grad for key, value in bundle.named_parameters() if value.grad is not None},
-        "buffers": {key: value for key, value in bundle.named_buffers() if re.search("queue|moco|clustering", key)},
+        "buffers": {key: value for key, value in bundle.named_buffers() if re.search("queue|moco|clustering|tal", key)},
     }
 
 

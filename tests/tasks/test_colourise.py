@@ -156,8 +156,12 @@ def test_shapes(grid: tuple[int, int], config: ColouriseConfig) -> None:
     facts = Facts(embed_dim=64, image_width=48, text_width=32, grid=grid, persons=0, images=2, rows=2)
     task = Colourise(config, facts)
     patches = grid[0] * grid[1]
-    image = Encoded(torch.zeros(2, 64), torch.randn(2, 1 + patches, 48), torch.ones(2, 1 + patches).bool(), lambda x: x)
-    text = Encoded(torch.zeros(2, 64), torch.randn(2, 8, 32), torch.ones(2, 8).bool(), lambda x: x)
+    image, text = (
+        Encoded(
+            torch.zeros(2, 64), torch.randn(2, count, width), torch.ones(2, count).bool(), lambda x: x, torch.Tensor
+        )
+        for count, width in ((1 + patches, 48), (8, 32))
+    )
     hidden = torch.tensor([[1, 0, 0], [1, 0, 1]]) if config.hide == "channels" else None
     factor = 2 if config.loss == "bins" else 4
     assert task.predict(image, text, hidden).shape == (2, 2, factor * grid[0], factor * grid[1])

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from huecry.config import build_recipe
 from huecry.data.phrases import words
+from huecry.errors import UserError
+from huecry.tasks import TASKS
 from huecry.tasks.ranking import RANKINGS, draw_lots
 
 ROWS = 12
@@ -148,6 +151,22 @@ def test_quadruplets(loops: Any) -> None:
             if others:  # of the modality of the anchor, to the negative of the other one
                 total += max(0.5 + positive - min(2 - 2 * cosines[k][n] for k in others), 0) / ROWS
     assert loss == pytest.approx(total, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "stanza",
+    [
+        {"form": "pairs", "margin": None},
+        {"form": "quadruplet", "margin": None},
+        {"adaptive": 1.0, "margin": None},
+        {"mining": "semi_hard", "margin": None},
+        *({"form": form, key: True} for form in ("pairs", "quadruplet") for key in ("mirror", "intra")),
+        {"form": "pairs", "adaptive": 1.0},
+    ],
+)
+def test_what_a_form_cannot_do_is_refused(stanza: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"tasks\.triplet\.(margin|mirror|intra|adaptive|mining)"):
+        build_recipe("r", {"tasks": {"triplet": stanza}}, [], TASKS)
 
 
 @pytest.mark.parametrize("name", RANKINGS)

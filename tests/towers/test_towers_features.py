@@ -64,6 +64,23 @@ def test_transformers_weights_give_its_features_and_hidden_states(make_clip, pix
     assert image.valid.shape == image.tokens.shape[:2] == (3, 1 + height * width // 32**2)
 
 
+def test_attention_is_that_of_transformers_in_the_last_layer(make_clip, pixels):
+    theirs, folder = make_clip("quick_gelu", 49407)
+    theirs.set_attn_implementation("eager")
+    ours = load_towers(ModelConfig(str(folder), image_size=[384, 128]))
+    images = pixels(384, 128)
+    image, text = ours.encode_image(images), ours.encode_text(IDS)
+    with torch.no_grad():
+        seen = theirs.vision_model(images, interpolate_pos_encoding=True, output_attentions=True).attentions[-1]
+        read = theirs.text_model(IDS, output_attentions=True).attentions[-1]
+    end = (IDS == EOT).int().argmax(dim=1)
+    torch.testing.assert_close(image.attention, seen.mean(dim=1)[:, 0], **CLOSE)
+    length = text.valid.shape[1]
+    torch.testing.assert_close(text.attention, read.mean(dim=1)[torch.arange(3), end][:, :length], **CLOSE)
+    assert not image.attention.requires_grad
+    assert not text.attention[~text.valid].any()
+
+
 def test_projected_is_computed_once_and_starts_with_the_pooled_feature(pixels):
     towers = load_towers(ModelConfig())
     encoded = towers.encode_image(pixels(128, 64))
