@@ -116,7 +116,7 @@ def main() -> None:
         figures["judged"] = judged(arguments.captions)
         for name, values in figures["judged"].items():
             print(f"{name}: {100 * values['share_true']:.0f} % of {values['judged']} findings true")
-    command = "python benchmarks/audit.py MODEL --data ../shared/data/cuhk01 --captions ../shared/data"
+    command = "python benchmarks/audit.py MODEL --data DATA --captions CAPTIONS"
     record(arguments.json, command, figures)
 
 

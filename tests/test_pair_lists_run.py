@@ -16,6 +16,8 @@ from huecry import api
 from huecry.cli import main
 from huecry.data.loader import TrainingRows
 
+pytestmark = pytest.mark.slow
+
 
 def write(path: Path, *lines: dict[str, Any]) -> Path:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -18,6 +18,8 @@ from huecry.finetune.audit_model import doubt, log_odds, model_findings
 from huecry.finetune.findings import Finding
 from huecry.retrieval.evaluate import Features
 
+pytestmark = pytest.mark.slow
+
 PERSONS, PHOTOS, CAPTIONS, WIDTH, SCALE = 40, 3, 2, 32, 14.0
 
 

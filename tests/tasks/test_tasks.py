@@ -92,6 +92,7 @@ def test_losses_are_finite_in_bf16_and_near_fp32(tasks: dict[str, Any], drawn: A
     assert half.item() == pytest.approx(full.item(), rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tasks", EACH)
 def test_state_round_trip(tasks: dict[str, Any], drawn: Any) -> None:
     bundle, batch = drawn(tasks)
