@@ -7,10 +7,10 @@ Three rows go on from the same model, PRETRAINED, for the same number of steps o
 alone; `clusters` by cluster contrast as well, with clusters found anew before every epoch; `random clusters` by those
 clusters with their photographs exchanged at random, a control that must do worse than pairs. The matching by Text-IoU,
 which needs no clusters, is off. The clusters are of captions on people and of photographs on cuhk01: of the two, what
-PRETRAINED's features tell apart better on the training set. PRETRAINED was made of the
-embedded people without identities; DATA is the CUHK01 part of CUHK-PEDES. Printed: text to image on val, zero-shot, and
-how well each epoch's clusters agree with the persons (ARI; 1 is perfect, 0 is chance), whom no training sees. Every run
-is written to benchmarks/results/clusters_<set>.json as it ends; started again, the script goes on with what is missing.
+PRETRAINED's features tell apart better on the training set. PRETRAINED was made of the embedded people without
+identities; DATA is the CUHK01 part of CUHK-PEDES. Printed: text to image on val, zero-shot, and how well each epoch's
+clusters agree with the persons (ARI; 1 is perfect, 0 is chance), whom no training sees. Every run is written to
+benchmarks/results/clusters_<set>.json as it ends; started again, the script goes on with what is missing.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ from huecry.towers import ModelConfig, load_branches, load_towers
 from huecry.training.bundle import Bundle
 from huecry.training.labels import LabelTable
 from huecry.training.signals import Stopped
-from huecry.training.stage import changed_key, training_photos
+from huecry.training.stage import changed_key, pin_lists, training_photos
 
 BASE = "contrastive"
 STAGES = ("pretrain", "finetune")
@@ -253,7 +253,10 @@ def _prepare(
     check_captions(photos)
     rows = grid_rows([*recipes["pretrain"].tasks], configs["pretrain"])
     shares = sorted({float(share) for share in labelled} - {1.0}, reverse=True)
-    fingerprints = {f"{stage}_train": training_photos(recipes[stage], splits[stage]).fingerprint for stage in STAGES}
+    fingerprints = {
+        f"{stage}_train": training_photos(recipes[stage], splits[stage], pin_lists(recipes[stage])).fingerprint
+        for stage in STAGES
+    }
     fingerprints[split] = photos.fingerprint
     out, pretrained = (folder.expanduser() for folder in folders)
     if pretrained != out and not (pretrained / "ablation.yaml").is_file():
@@ -271,7 +274,7 @@ def _prepare(
 
 
 def _check_size(run: Run, recipe: Recipe, splits: dict[str, PhotoSet]) -> None:
-    rows = len(training_photos(recipe, splits).row_image)
+    rows = len(training_photos(recipe, splits, pin_lists(recipe)).row_image)
     if rows < recipe.train.batch_size * recipe.train.accumulate:
         stage = "finetune" if run.labelled else "pretrain"
         raise UserError(

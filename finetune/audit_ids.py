@@ -38,11 +38,12 @@ def id_findings(photos: PhotoSet, features: Tensor, witness: NDArray[np.int8], s
     Raises CannotTell.
     """
     images = F.normalize(features.float() - features.float().mean(dim=0), dim=1)
-    halves = {person: split_in_two(images[own].double().numpy(), seed) for person, own in groups(photos).items()}
+    members = groups(photos)
+    halves = {person: split_in_two(images[own].double().numpy(), seed) for person, own in members.items()}
     between, other = [], []
     generator = np.random.default_rng(seed)
     persons = identities(photos)
-    for person, own in groups(photos).items():
+    for person, own in members.items():
         half = halves[person][0]
         between.append(float((images[own[half]] @ images[own[~half]].T).mean()))
         for _ in range(4):  # parts of the same sizes, of two persons
@@ -52,7 +53,7 @@ def id_findings(photos: PhotoSet, features: Tensor, witness: NDArray[np.int8], s
                 other.append(float((images[own[~half]] @ images[them].T).mean()))
     check_told_apart(-np.array(between), -np.array(other), "photographs of a person")
     apart = posterior(-np.array(between), -np.array(other))
-    for (person, own), chance, cosine in zip(groups(photos).items(), apart, between, strict=True):
+    for (person, own), chance, cosine in zip(members.items(), apart, between, strict=True):
         half, silhouette = halves[person]
         count, size = int(half.sum()), len(own)
         doubted = own if 2 * count == size else own[half] if 2 * count < size else own[~half]

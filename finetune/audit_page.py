@@ -13,7 +13,7 @@ from PIL import Image
 from huecry.data.records import PhotoSet
 from huecry.errors import UserError
 from huecry.finetune.findings import RULES, Finding, counts
-from huecry.pretrain.page import STYLE
+from huecry.pretrain.page import page_head
 
 SHOWN = 24
 """Findings of a rule that the page shows."""
@@ -45,10 +45,7 @@ def page(
     note: a sentence on what was audited. left_out: rules that could not be asked, with the reason.
     """
     parts = [
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{html.escape(title)}</title>\n<style>{STYLE}{_STYLE}</style>\n</head>\n<body>",
-        f'<h1>{html.escape(title)}</h1>\n<p class="note">{html.escape(note)}</p>',
+        *page_head(title, note, _STYLE),
         _table(findings, list(splits), left_out),
     ]
     by_rule: dict[str, list[Finding]] = defaultdict(list)

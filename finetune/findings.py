@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 from huecry.data.records import PhotoSet
 
-SEVERITIES = ("error", "warning", "info")
-
 
 class Rule(NamedTuple):
     """severity: `error` (cannot be used), `warning` (probably wrong) or `info` (harder than it looks, seldom wrong)."""

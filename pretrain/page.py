@@ -166,7 +166,7 @@ HEADLINES = (
     *("counterfactual_chance", "mAP", "R1", "R1_colourless_queries", "R1_gray_gallery", "R1_both", "swap_preferred"),
 )
 
-STYLE = """
+_STYLE = """
 :root { color-scheme: light dark; --ink: #1d2733; --faint: #5b6775; --line: #d8dde3; --paper: #fff; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e8ec; --faint: #9aa5b1; --line: #39424c; --paper: #171b20; } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 62rem;
@@ -179,6 +179,16 @@ figure { margin: 1.5rem 0; } img { max-width: 100%; height: auto; border-radius:
 """
 
 
+def page_head(title: str, note: str, style: str = "") -> list[str]:
+    """The lines of a page up to its first section. style: rules beside those of every page."""
+    return [
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}{style}</style>\n</head>\n<body>",
+        f'<h1>{html.escape(title)}</h1>\n<p class="note">{html.escape(note)}</p>',
+    ]
+
+
 def page(title: str, note: str, figures: Mapping[str, Any], there: Iterable[str]) -> str:
     """The page, HTML that needs nothing but the pictures beside it.
 
@@ -186,12 +196,7 @@ def page(title: str, note: str, figures: Mapping[str, Any], there: Iterable[str]
     is escaped.
     """
     drawn = set(there)
-    parts = [
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
-        f'<h1>{html.escape(title)}</h1>\n<p class="note">{html.escape(note)}</p>',
-    ]
+    parts = page_head(title, note)
     for section in SECTIONS:
         lines = [line for line in section.lines if line.key in figures]
         if lines:

@@ -32,7 +32,7 @@ from huecry.tasks.caption_iou import CaptionIoU
 from huecry.tasks.sdm import divergence
 from huecry.tasks.similarity import cosines, full_precision, row_stochastic, unit, widened
 from huecry.training.encode import Encode
-from huecry.training.task import Facts, Task, TaskConfig
+from huecry.training.task import Facts, Task, TaskConfig, check_choices
 
 LEAST_ALIKE, MOST_APART = 0.3, 0.1
 """Mining: the least IoU of a positive, and the greatest of a negative."""
@@ -82,8 +82,7 @@ class Clustering(Task):
     @classmethod
     def check(cls, name: str, config: Any) -> None:
         super().check(name, config)
-        if config.unit not in UNITS:
-            raise UserError(f"tasks.{name}.unit={config.unit}: choose one of {', '.join(UNITS)}")
+        check_choices(name, config, unit=UNITS)
         for key in ("momentum", "floor"):
             if not 0 <= getattr(config, key) <= 1:
                 raise UserError(f"tasks.{name}.{key}={getattr(config, key)}: must be in 0..1")

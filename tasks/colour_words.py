@@ -31,7 +31,7 @@ from huecry.processes import global_mean
 from huecry.tasks.heads import CrossHead, IrraHead
 from huecry.tasks.similarity import full_precision, widened
 from huecry.training.encode import Encode
-from huecry.training.task import Facts, Preparer, Task, TaskConfig
+from huecry.training.task import Facts, Preparer, Task, TaskConfig, check_choices
 
 
 @dataclass
@@ -93,9 +93,7 @@ class ColourWords(Task):
     @classmethod
     def check(cls, name: str, config: Any) -> None:
         super().check(name, config)
-        for key, choices in (("head", ("cross", "irra")), ("target", ("hue", "vocab"))):
-            if getattr(config, key) not in choices:
-                raise UserError(f"tasks.{name}.{key}={getattr(config, key)}: choose one of {', '.join(choices)}")
+        check_choices(name, config, head=("cross", "irra"), target=("hue", "vocab"))
         if config.blocks < 1:
             raise UserError(f"tasks.{name}.blocks={config.blocks}: must be at least 1")
         if not 0 <= config.smoothing < 1:

@@ -34,7 +34,7 @@ from huecry.tasks.similarity import full_precision, widened
 from huecry.towers import Encoded
 from huecry.towers.packing import packing_of
 from huecry.training.encode import Encode
-from huecry.training.task import Facts, Preparer, Task, TaskConfig
+from huecry.training.task import Facts, Preparer, Task, TaskConfig, check_choices
 
 if TYPE_CHECKING:
     from huecry.data.views import Sample
@@ -176,9 +176,7 @@ class Colourise(Task):
     @classmethod
     def check(cls, name: str, config: Any) -> None:
         super().check(name, config)
-        for key, choices in (("loss", ("regression", "bins")), ("hide", ("colour", "channels"))):
-            if getattr(config, key) not in choices:
-                raise UserError(f"tasks.{name}.{key}={getattr(config, key)}: choose one of {', '.join(choices)}")
+        check_choices(name, config, loss=("regression", "bins"), hide=("colour", "channels"))
         if config.loss == "bins" and config.hide == "channels":
             raise UserError(f"tasks.{name}.loss=bins: bins are colours, not channels; set tasks.{name}.hide=colour")
         if config.blocks < 1 or (config.width is not None and config.width < 32):

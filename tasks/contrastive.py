@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from huecry.errors import UserError
 from huecry.tasks.pairs import ScaledConfig, ScaledTask
 from huecry.tasks.similarity import row_stochastic
 from huecry.training.encode import Encode
+from huecry.training.task import check_choices
 
 
 @dataclass
@@ -39,8 +39,7 @@ class Contrastive(ScaledTask):
     @classmethod
     def check(cls, name: str, config: Any) -> None:
         super().check(name, config)
-        if config.positives not in ("instance", "identity"):
-            raise UserError(f"tasks.{name}.positives={config.positives}: choose one of instance, identity")
+        check_choices(name, config, positives=("instance", "identity"))
 
     def forward(self, encode: Encode, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         scale = self.scale(encode)

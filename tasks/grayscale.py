@@ -34,7 +34,7 @@ from huecry.tasks.contrastive import cross_entropy
 from huecry.tasks.similarity import cosines, full_precision, row_stochastic, widened
 from huecry.towers import Branches
 from huecry.training.encode import Encode
-from huecry.training.task import Facts, Preparer, Task, TaskConfig
+from huecry.training.task import Facts, Preparer, Task, TaskConfig, check_choices
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -105,8 +105,7 @@ class Grayscale(Task):
     @classmethod
     def check(cls, name: str, config: Any) -> None:
         super().check(name, config)
-        if config.export not in ("rgb", "concat"):
-            raise UserError(f"tasks.{name}.export={config.export}: choose one of rgb, concat")
+        check_choices(name, config, export=("rgb", "concat"))
         if config.scale is not None and config.scale <= 0:
             raise UserError(f"tasks.{name}.scale={config.scale}: must be above 0")
         for key in ("mutual", "identity"):

@@ -24,7 +24,7 @@ from huecry.processes import global_mean
 from huecry.tasks.heads import CrossHead, IrraHead
 from huecry.tasks.similarity import full_precision, widened
 from huecry.training.encode import Encode
-from huecry.training.task import Facts, Task, TaskConfig
+from huecry.training.task import Facts, Task, TaskConfig, check_choices
 
 
 @dataclass
@@ -50,8 +50,7 @@ class MLM(Task):
     @classmethod
     def check(cls, name: str, config: Any) -> None:
         super().check(name, config)
-        if config.head not in ("irra", "cross"):
-            raise UserError(f"tasks.{name}.head={config.head}: choose one of irra, cross")
+        check_choices(name, config, head=("irra", "cross"))
         if config.blocks < 1:
             raise UserError(f"tasks.{name}.blocks={config.blocks}: must be at least 1")
 

@@ -30,7 +30,7 @@ from huecry.errors import UserError
 from huecry.tasks.contrastive import cross_entropy
 from huecry.tasks.similarity import full_precision, row_stochastic, unit
 from huecry.training.encode import Encode
-from huecry.training.task import Facts, Task, TaskConfig
+from huecry.training.task import Facts, Task, TaskConfig, check_choices
 
 NEGATIVES = ("mask", "union", "multi_positive")
 EMPTY = -1
@@ -86,8 +86,7 @@ class MoCo(Task):
     @classmethod
     def check(cls, name: str, config: Any) -> None:
         super().check(name, config)
-        if config.negatives not in NEGATIVES:
-            raise UserError(f"tasks.{name}.negatives={config.negatives}: choose one of {', '.join(NEGATIVES)}")
+        check_choices(name, config, negatives=NEGATIVES)
         for key, views in (("image_key", IMAGE_VIEWS), ("text_key", TEXT_VIEWS)):
             if getattr(config, key) not in views:
                 known = ", ".join(sorted(views))

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 NEVER = float("-inf")
 
-Ranking = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor], tuple[Tensor, Tensor]]
+Lots = Callable[[], Tensor]
+Ranking = Callable[[Tensor, Tensor, Tensor, Tensor | None, Lots], tuple[Tensor, Tensor]]
 
 
 def hinge(violation: Tensor, margin: Tensor | None) -> Tensor:
@@ -24,27 +25,27 @@ def hinge(violation: Tensor, margin: Tensor | None) -> Tensor:
 
 
 def hard(
-    similarity: Tensor, positive: Tensor, negatives: Tensor, margin: Tensor | None, lots: Tensor
+    similarity: Tensor, positive: Tensor, negatives: Tensor, margin: Tensor | None, lots: Lots
 ) -> tuple[Tensor, Tensor]:
     """Against the most similar negative: (loss [B], anchors that have one [B] bool)."""
     there = negatives.any(dim=1)
-    return _against(hardest(similarity, negatives), similarity, positive, margin, there), there
+    return against(hardest(similarity, negatives), similarity, positive, margin, there), there
 
 
 def semi_hard(
-    similarity: Tensor, positive: Tensor, negatives: Tensor, margin: Tensor | None, lots: Tensor
+    similarity: Tensor, positive: Tensor, negatives: Tensor, margin: Tensor | None, lots: Lots
 ) -> tuple[Tensor, Tensor]:
-    """Against a random negative among those inside the margin yet below the positive; lots [B, N] draw it."""
+    """Against a random negative among those inside the margin yet below the positive; lots() [B, N] draws it."""
     assert margin is not None
     violation = (similarity - positive[:, None] + margin).detach()
     eligible = negatives & (violation > 0) & (violation < margin)
     there = eligible.any(dim=1)
-    drawn = lots.masked_fill(~eligible, -1).argmax(dim=1)
-    return _against(drawn, similarity, positive, margin, there), there
+    drawn = lots().masked_fill(~eligible, -1).argmax(dim=1)
+    return against(drawn, similarity, positive, margin, there), there
 
 
 def every(
-    similarity: Tensor, positive: Tensor, negatives: Tensor, margin: Tensor | None, lots: Tensor
+    similarity: Tensor, positive: Tensor, negatives: Tensor, margin: Tensor | None, lots: Lots
 ) -> tuple[Tensor, Tensor]:
     """The mean over all negatives."""
     there = negatives.any(dim=1)
@@ -65,7 +66,8 @@ def take(matrix: Tensor, column: Tensor) -> Tensor:
     return matrix.gather(1, column[:, None])[:, 0]
 
 
-def _against(column: Tensor, similarity: Tensor, positive: Tensor, margin: Tensor | None, there: Tensor) -> Tensor:
+def against(column: Tensor, similarity: Tensor, positive: Tensor, margin: Tensor | None, there: Tensor) -> Tensor:
+    """The loss [B] of each anchor that is there against one column of its own."""
     chosen = None if margin is None else take(margin.expand_as(similarity), column)
     return torch.where(there, hinge(take(similarity, column) - positive, chosen), 0.0)
 

@@ -28,10 +28,10 @@ from huecry.errors import UserError
 from huecry.processes import global_mean
 from huecry.tasks.caption_iou import CaptionIoU
 from huecry.tasks.pairs import PairConfig, PairTask
-from huecry.tasks.ranking import RANKINGS, draw_lots, hardest, hinge, take
+from huecry.tasks.ranking import RANKINGS, against, draw_lots, hardest, hinge, take
 from huecry.tasks.similarity import cosines
 from huecry.training.encode import Encode
-from huecry.training.task import Facts
+from huecry.training.task import Facts, check_choices
 
 FORMS = ("triplet", "pairs", "quadruplet")
 REDUCTIONS = ("mean", "sum")
@@ -57,9 +57,7 @@ class RankingTask(PairTask):
     @classmethod
     def check(cls, name: str, config: Any) -> None:
         super().check(name, config)
-        for key, choices in (("mining", RANKINGS), ("reduction", REDUCTIONS)):
-            if getattr(config, key) not in choices:
-                raise UserError(f"tasks.{name}.{key}={getattr(config, key)}: choose one of {', '.join(choices)}")
+        check_choices(name, config, mining=RANKINGS, reduction=REDUCTIONS)
         if config.margin is not None and config.margin < 0:
             raise UserError(f"tasks.{name}.margin={config.margin}: must be 0 or more, or null for the soft margin")
         if config.margin is None and config.mining == "semi_hard":
@@ -73,8 +71,11 @@ class RankingTask(PairTask):
 
     def rank(self, encode: Encode, similarity: Tensor, positive: Tensor, margin: Tensor | None, used: Tensor) -> Tensor:
         """The loss [] of the anchors used [B] against other persons' columns; margin: [B, N] or like it."""
-        rows = encode.gather_ids("row")
-        lots = draw_lots(rows.chunk(encode.world)[encode.rank], rows)
+
+        def lots() -> Tensor:
+            rows = encode.gather_ids("row")
+            return draw_lots(rows.chunk(encode.world)[encode.rank], rows)
+
         losses, there = RANKINGS[self.config.mining](similarity, positive, ~encode.positives, margin, lots)
         return self.reduced(encode, losses, there & used)
 
@@ -106,8 +107,7 @@ class Triplet(RankingTask):
     @classmethod
     def check(cls, name: str, config: Any) -> None:
         super().check(name, config)
-        if config.form not in FORMS:
-            raise UserError(f"tasks.{name}.form={config.form}: choose one of {', '.join(FORMS)}")
+        check_choices(name, config, form=FORMS)
         if config.adaptive < 0 or config.second_margin < 0:
             raise UserError(f"tasks.{name}: adaptive and second_margin must be 0 or more")
         if config.margin is None and (config.form != "triplet" or config.adaptive):
@@ -150,9 +150,9 @@ class Triplet(RankingTask):
     def _mirrored(self, encode: Encode, similarity: Tensor, other: Tensor, margin: Tensor | None) -> Tensor:
         """The pair opposite to the hardest negative of each anchor: that negative's photograph with the own caption."""
         negatives = ~encode.positives
-        column = hardest(similarity, negatives)
-        chosen = None if margin is None else take(margin.expand_as(similarity), column)
-        return self.reduced(encode, hinge(take(other, column) - other[encode.own], chosen), negatives.any(dim=1))
+        there = negatives.any(dim=1)
+        losses = against(hardest(similarity, negatives), other, other[encode.own], margin, there)
+        return self.reduced(encode, losses, there)
 
     def _within(self, encode: Encode, view: str, margin: Tensor | None) -> Tensor:
         """Triplets of one modality; anchors without another photograph of their person take no part."""

@@ -7,7 +7,7 @@ positions is held on the grid that is used, rectangular or not, so that no step 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,12 +112,13 @@ class ImageTower(nn.Module):
         start = self.class_embedding.to(patches.dtype).expand(len(pixels), 1, -1)
         hidden = self.pre_norm(torch.cat([start, patches], dim=1) + self.positions)
         recompute = self.checkpointing and self.training
-        before = _run(self.layers[:-1], hidden, recompute)
-        tokens = self.norm(_run(self.layers[-1:], before, recompute))
+        *early, top = self.layers
+        before = _run(early, hidden, recompute)
+        tokens = self.norm(_run([top], before, recompute))
         valid = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
 
         def look() -> Tensor:
-            return _attention(self.layers[-1], before[:, 0], before, valid)
+            return _attention(top, before[:, 0], before, valid)
 
         return Encoded(self.projection(tokens[:, 0]), tokens, valid, self.projection, look)
 
@@ -155,19 +156,20 @@ class TextTower(nn.Module):
         positions = F.embedding(packing.pack(places.expand_as(valid)), self.positions)
         hidden = self.words(packing.pack(ids[:, :length])) + positions
         recompute = self.checkpointing and self.training
-        before = _run(self.layers[:-1], hidden[None], recompute, packing=packing)
-        hidden = _run(self.layers[-1:], before, recompute, packing=packing)
+        *early, top = self.layers
+        before = _run(early, hidden[None], recompute, packing=packing)
+        hidden = _run([top], before, recompute, packing=packing)
         tokens = packing.unpack(self.norm(hidden[0]))
         row = torch.arange(len(ids), device=ids.device)
 
         def look() -> Tensor:
             apart = packing.unpack(before[0])
-            return _attention(self.layers[-1], apart[row, eot], apart, valid)
+            return _attention(top, apart[row, eot], apart, valid)
 
         return Encoded(self.projection(tokens[row, eot]), tokens, valid, self.projection, look)
 
 
-def _run(layers: nn.ModuleList, hidden: Tensor, recompute: bool, **attention: Any) -> Tensor:
+def _run(layers: Iterable[nn.Module], hidden: Tensor, recompute: bool, **attention: Any) -> Tensor:
     for layer in layers:
         if recompute:
             hidden = checkpoint(layer, hidden, None, use_reentrant=False, **attention)

@@ -74,7 +74,7 @@ def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hoo
     splits = read(recipe.data.source, recipe.data)
     accelerator.print("\n".join(describe(recipe.data.source, splits)))
     lists = pin_lists(recipe)
-    photos = training_photos(recipe, splits)
+    photos = training_photos(recipe, splits, lists)
     accelerator.print("".join(f"{line}\n" for line in _changes(recipe, photos)), end="")
     for name in ("val", "test"):
         if name in splits:
@@ -125,12 +125,11 @@ def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hoo
     return results
 
 
-def training_photos(recipe: Recipe, splits: dict[str, PhotoSet]) -> PhotoSet:
+def training_photos(recipe: Recipe, splits: dict[str, PhotoSet], lists: PairLists) -> PhotoSet:
     """The training split, or the part of it that `data.labelled` asks for, without what `data.exclude` names.
 
     Raises UserError where there is none, or none of its photographs has a caption, and for lists that cannot be used.
     """
-    lists = pin_lists(recipe)
     for one in (lists.exclude, lists.weights):
         if one is not None:
             one.check(splits)
@@ -305,7 +304,7 @@ def report(recipe: Recipe, table: Mapping[str, type[Task]]) -> None:
     try:
         splits = read(recipe.data.source, recipe.data)
         print("\n".join(describe(recipe.data.source, splits)))
-        photos = training_photos(recipe, splits)
+        photos = training_photos(recipe, splits, pin_lists(recipe))
         print("".join(f"{line}\n" for line in _changes(recipe, photos)), end="")
         rows = len(photos.row_image)
         samples = recipe.train.batch_size * recipe.train.accumulate

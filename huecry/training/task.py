@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -80,8 +80,7 @@ class Task(nn.Module):
     @classmethod
     def check(cls, name: str, config: Any) -> None:
         """Refuse a stanza that is wrong in itself. Raises UserError naming the key."""
-        if config.ramp not in RAMPS:
-            raise UserError(f"tasks.{name}.ramp={config.ramp}: choose one of {', '.join(RAMPS)}")
+        check_choices(name, config, ramp=RAMPS)
         if not 0 <= config.weight < np.inf:
             raise UserError(f"tasks.{name}.weight={config.weight}: must be 0 or more; null switches the task off")
 
@@ -112,6 +111,13 @@ class Task(nn.Module):
 
     def remember(self, images: Tensor, texts: Tensor) -> None:
         """Take up features of the whole training set, images [N, D] and texts [R, D], extracted before an epoch."""
+
+
+def check_choices(name: str, config: Any, **choices: Iterable[str]) -> None:
+    """Refuse a key of a task's stanza that takes one of some words, and has another. Raises UserError naming it."""
+    for key, words in choices.items():
+        if getattr(config, key) not in words:
+            raise UserError(f"tasks.{name}.{key}={getattr(config, key)}: choose one of {', '.join(words)}")
 
 
 def weight_at(config: TaskConfig, step: int) -> float:

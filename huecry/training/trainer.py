@@ -148,9 +148,9 @@ class Trainer:
         self.log.restart_clock()
         with bar, self.signals, closing(self.loader):
             while progress.step < self.steps or progress.batch:  # an epoch may be trained and not yet evaluated
-                if progress.batch == 0 and self.before_epoch is not None:
-                    self.before_epoch(self._context())
                 if progress.batch == 0:
+                    if self.before_epoch is not None:
+                        self.before_epoch(self._context())
                     self.bundle.begin_epoch(np.random.default_rng([self.recipe.run.seed, progress.epoch, 2]))
                 self._train_epoch(bar)
                 self._end_epoch()

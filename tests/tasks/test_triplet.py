@@ -174,7 +174,7 @@ def test_anchors_without_negatives_take_no_part(name: str) -> None:
     similarity = torch.rand(2, 3, requires_grad=True)
     negatives = torch.tensor([[False, False, False], [False, True, True]])
     losses, there = RANKINGS[name](
-        similarity, torch.tensor([0.9, 0.9]), negatives, torch.tensor(2.0), torch.arange(6).view(2, 3)
+        similarity, torch.tensor([0.9, 0.9]), negatives, torch.tensor(2.0), lambda: torch.arange(6).view(2, 3)
     )
     losses.sum().backward()
     assert there.tolist() == [False, True]
