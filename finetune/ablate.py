@@ -328,7 +328,7 @@ def _run_row(grid: Grid, missing: Sequence[Run], main: bool) -> None:
                 "labelled": run.labelled,
                 "seed": run.seed,
                 "split": grid.photos.split,
-                **_evaluate(folder, grid.recipes["finetune"], grid.photos),
+                **evaluate_run(folder, grid.recipes["finetune"], grid.photos),
                 "selected_on": next((entry["selected_on"] for entry in results.values()), None),
                 "seconds": seconds,
                 "settings": _settings(folder),
@@ -341,7 +341,7 @@ def _run_row(grid: Grid, missing: Sequence[Run], main: bool) -> None:
         PartialState().wait_for_everyone()
 
 
-def _evaluate(folder: Path, recipe: Recipe, photos: PhotoSet) -> dict[str, Any]:
+def evaluate_run(folder: Path, recipe: Recipe, photos: PhotoSet) -> dict[str, Any]:
     """Flat metrics of the selected model of a run, and the mean average precision of each person's queries."""
     towers = load_towers(ModelConfig(source=str(folder)), recipe.run.seed)
     bundle = Bundle(towers, {}, LabelTable(photos, "given"), load_branches(str(folder))).to(PartialState().device)

@@ -45,7 +45,7 @@ def evaluate(
     from huecry.data.pair_lists import read_pair_lists
     from huecry.data.readers import describe, read
     from huecry.files import write_file
-    from huecry.retrieval.evaluate import entry, evaluate_with_clean, in_lines
+    from huecry.retrieval.evaluate import entry, in_lines, split_figures
     from huecry.retrieval.rerank import RERANKINGS
     from huecry.towers import load_branches, load_towers
     from huecry.training.bundle import Bundle
@@ -66,7 +66,7 @@ def evaluate(
     bundle = Bundle(towers, {}, LabelTable(splits[split], recipe.data.labels), load_branches(model)).to(
         PartialState().device
     )
-    metrics = evaluate_with_clean(
+    metrics = split_figures(
         bundle,
         towers,
         splits[split],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -23,9 +24,10 @@ from huecry.errors import UserError
 from huecry.processes import gather, world
 from huecry.retrieval.metrics import QueryFigures, score_blocks, score_queries
 from huecry.retrieval.rerank import RERANKINGS, RerankConfig
+from huecry.retrieval.strata import STRATA, strata_figures
 from huecry.towers import Towers
 
-PARTS = ("image_to_text", "reranked", "clean")
+PARTS = ("image_to_text", "strata", "colour_erased", "reranked", "clean")
 """Keys of a split's figures that hold figures of their own."""
 
 
@@ -76,8 +78,6 @@ def extract(
     gray: of the grey photographs. colourless: of the captions with every colour word masked.
     Raises UserError at a photograph that cannot be decoded, unless `on_bad_image` is `skip`.
     """
-    captions = photos.captions
-    own_captions = _share(len(captions))
     loader = DataLoader(
         GalleryPhotos(photos, size, on_bad_image),
         batch_size=batch_size,
@@ -87,23 +87,42 @@ def extract(
         worker_init_fn=leave_signals,
         generator=torch.Generator(),  # its own: it would draw from the global one
     )
-    own = [captions[i] for i in own_captions]
-    texts = list(caption_batches(own, context, batch_size))
-    branches = getattr(getattr(model, "module", model), "branches", None) is not None
-    masked = pack([mask_colours(caption)[0] for caption in own], context) if branches or colourless else None
-    training, device = model.training, next(model.parameters()).device
-    model.eval()
+    device = next(model.parameters()).device
     images, readable = [], []
-    rows: Tensor | None = None
-    with tqdm(
-        total=len(loader) + len(texts), desc=photos.split, disable=None if progress else True, leave=False
-    ) as bar:
+    with _evaluating(model), _bar(len(loader), photos.split, progress) as bar:
         for pixels, good in map(checked, loader):
             pixels = pixels.to(device)
             images.append(model({"rgb": luma(pixels) if gray else pixels}, mode="encode")["rgb"].float().cpu())
             readable.append(good)
             bar.update()
-        for positions, ids in texts:
+    found, captions = _interleave(torch.cat(images), len(photos), device), photos.captions
+    options: dict[str, Any] = {"context": context, "batch_size": batch_size, "progress": progress}
+    return Features(
+        found,
+        extract_texts(model, captions, colourless=colourless, **options) if captions else found[:0],
+        _interleave(torch.cat(readable).int(), len(photos), device).bool(),
+    )
+
+
+@torch.no_grad()
+def extract_texts(
+    model: nn.Module,
+    captions: Sequence[str],
+    *,
+    context: int,
+    batch_size: int = 128,
+    progress: bool = False,
+    colourless: bool = False,
+) -> Tensor:
+    """Pooled features [R, D] of one or more captions, fp32 on the CPU, not normalised; otherwise as `extract`."""
+    own = [captions[i] for i in _share(len(captions))]
+    batches = list(caption_batches(own, context, batch_size))
+    branches = getattr(getattr(model, "module", model), "branches", None) is not None
+    masked = pack([mask_colours(caption)[0] for caption in own], context) if branches or colourless else None
+    device = next(model.parameters()).device
+    rows: Tensor | None = None
+    with _evaluating(model), _bar(len(batches), "captions", progress) as bar:
+        for positions, ids in batches:
             words = {"text": ids}
             if masked is not None:
                 words["text_nocolour"] = masked[torch.from_numpy(positions)]
@@ -111,15 +130,26 @@ def extract(
             sent = {view: ids.to(device) for view, ids in words.items()}
             pooled = model(sent, mode="encode")["text"].float().cpu()
             if rows is None:
-                rows = pooled.new_zeros(len(own_captions), pooled.shape[1])
+                rows = pooled.new_zeros(len(own), pooled.shape[1])
             rows[torch.from_numpy(positions)] = pooled
             bar.update()
-    model.train(training)
-    return Features(
-        _interleave(torch.cat(images), len(photos), device),
-        _interleave(rows if rows is not None else torch.zeros(0, images[0].shape[1]), len(captions), device),
-        _interleave(torch.cat(readable).int(), len(photos), device).bool(),
-    )
+    assert rows is not None
+    return _interleave(rows, len(captions), device)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode; its training mode is restored."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _bar(count: int, name: str, progress: bool) -> tqdm:
+    return tqdm(total=count, desc=name, disable=None if progress else True, leave=False)
 
 
 def _share(count: int) -> list[int]:
@@ -212,15 +242,19 @@ def clean_metrics(features: Features, photos: PhotoSet, exclude: PairList, ap: s
     Excluded captions do not ask; photographs excluded as a whole are not in the gallery either. Also `excluded`, the
     captions left out, `excluded_photographs`, and `exclude_sha256` of the list. Raises UserError as `check_clean`.
     """
+    found, left_out = clean_queries(features, photos, exclude, ap)
+    return {**found.summary(), **left_out}
+
+
+def clean_queries(
+    features: Features, photos: PhotoSet, exclude: PairList, ap: str = "step"
+) -> tuple[QueryFigures, dict[str, Any]]:
+    """As `clean_metrics`, query by query, and what was left out."""
     check_clean(photos, exclude)
     rows, gone = exclude.row_weights(photos) > 0, exclude.images(photos)
     features = replace(features, readable=features.readable & torch.from_numpy(~gone))
-    return {
-        **retrieval_queries(features, photos, ap, rows).summary(),
-        "excluded": int((~rows).sum()),
-        "excluded_photographs": int(gone.sum()),
-        "exclude_sha256": exclude.digest,
-    }
+    left_out = {"excluded": int((~rows).sum()), "excluded_photographs": int(gone.sum())}
+    return retrieval_queries(features, photos, ap, rows), {**left_out, "exclude_sha256": exclude.digest}
 
 
 def average_by_person(found: QueryFigures, photos: PhotoSet) -> dict[str, tuple[float, int]]:
@@ -249,12 +283,11 @@ def evaluate_split(
     progress: bool = False,
 ) -> QueryFigures:
     """Extract and rank one split with a model that holds the towers; the same figures on every process."""
-    check_captions(photos)
     options: dict[str, Any] = {"workers": workers, "on_bad_image": on_bad_image, "progress": progress}
-    return retrieval_queries(_extract(model, towers, photos, config, options), photos, config.ap)
+    return retrieval_queries(split_features(model, towers, photos, config, **options), photos, config.ap)
 
 
-def evaluate_with_clean(
+def split_figures(
     model: nn.Module,
     towers: Towers,
     photos: PhotoSet,
@@ -266,17 +299,29 @@ def evaluate_with_clean(
     on_bad_image: str = "error",
     progress: bool = False,
 ) -> dict[str, Any]:
-    """The metrics of one split over all pairs; under `image_to_text` those of the other way round.
+    """The metrics of one split over all pairs, and in parts of their own, by the keys of `PARTS`:
 
-    Under `clean` are those of `clean_metrics` where there is a list, under `reranked` by name those of the `RERANKINGS`
-    that `rerank` names.
+    `image_to_text`: the other way round. `strata`: by name, see `huecry.retrieval.strata`. `colour_erased`: those
+    of the captions with every colour word masked, and `R1_drop`, `mAP_drop`, how much worse these are. `reranked`: by
+    name, of the `RERANKINGS` that `rerank` names. `clean`: those of `clean_metrics`, where there is a list.
     """
-    check_captions(photos)
     check_clean(photos, exclude)
     options: dict[str, Any] = {"workers": workers, "on_bad_image": on_bad_image, "progress": progress}
-    features = _extract(model, towers, photos, config, options)
-    metrics: dict[str, Any] = retrieval_metrics(features, photos, config.ap)
+    features = split_features(model, towers, photos, config, **options)
+    found = retrieval_queries(features, photos, config.ap)
+    metrics: dict[str, Any] = found.summary()
     metrics["image_to_text"] = image_to_text_metrics(features, photos, config.ap)
+    metrics["strata"] = strata_figures(found, photos, exclude)
+    erased = extract_texts(
+        model,
+        photos.captions,
+        context=towers.context,
+        batch_size=config.batch_size,
+        progress=progress,
+        colourless=True,
+    )
+    bare = retrieval_metrics(replace(features, texts=erased), photos, config.ap)
+    metrics["colour_erased"] = {**bare, **{f"{key}_drop": metrics[key] - bare[key] for key in ("R1", "mAP")}}
     if exclude is not None:
         metrics["clean"] = clean_metrics(features, photos, exclude, config.ap)
     if rerank:
@@ -286,25 +331,37 @@ def evaluate_with_clean(
     return metrics
 
 
-def _extract(
-    model: nn.Module, towers: Towers, photos: PhotoSet, config: EvalConfig, options: dict[str, Any]
+def split_features(
+    model: nn.Module, towers: Towers, photos: PhotoSet, config: EvalConfig, **options: Any
 ) -> Features:
+    """`extract` with what the towers and the config say. Raises UserError for a split without a caption."""
+    check_captions(photos)
     return extract(
         model, photos, size=towers.image_size, context=towers.context, batch_size=config.batch_size, **options
     )
 
 
 def entry(split: str, metrics: dict[str, Any], selected_on: str | None) -> dict[str, Any]:
-    """What `results.json` holds of a split: the figures of `evaluate_with_clean`, those of its parts at the end."""
+    """What `results.json` holds of a split: the figures of `split_figures`, those of its parts at the end."""
     parts = {key: metrics[key] for key in PARTS if key in metrics}
     flat = {key: value for key, value in metrics.items() if key not in parts}
     return {"split": split, **flat, "selected_on": selected_on, **parts}
 
 
-def in_lines(metrics: dict[str, Any]) -> Iterator[str]:
-    """The figures of `evaluate_with_clean` for people to read, the main ones first."""
+def in_lines(metrics: dict[str, Any], parts: bool = False) -> Iterator[str]:
+    """The figures of `split_figures` for people to read, the main ones first.
+
+    parts: those of the strata and of the captions without colours too.
+    """
     yield in_words(metrics)
     yield f"image to text: {in_words(metrics['image_to_text'])}"
+    if parts:
+        for name, figures in metrics["strata"].items():
+            yield f"{STRATA[name]}, {figures['queries']:,} queries" + (
+                f": {in_words(figures)}" if figures["queries"] else ""
+            )
+        drops = "  ".join(f"{key} {metrics['colour_erased'][f'{key}_drop']:.2f}" for key in ("R1", "mAP"))
+        yield f"colour words erased: {in_words(metrics['colour_erased'])}, lost: {drops}"
     for name, figures in metrics.get("reranked", {}).items():
         yield f"{name}: {in_words(figures)}"
     if clean := metrics.get("clean"):

@@ -33,8 +33,8 @@ from huecry.retrieval.evaluate import (
     check_clean,
     entry,
     evaluate_split,
-    evaluate_with_clean,
     in_lines,
+    split_figures,
 )
 from huecry.towers import ModelConfig, Towers, load_branches, load_towers
 from huecry.training.bundle import Bundle
@@ -112,9 +112,7 @@ def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hoo
     results: dict[str, Any] = {}
     for name in ("test", "val"):
         if name in splits:
-            found = evaluate_with_clean(
-                trainer.model, bundle.towers, splits[name], recipe.eval, lists.exclude, **options
-            )
+            found = split_figures(trainer.model, bundle.towers, splits[name], recipe.eval, lists.exclude, **options)
             results[name] = entry(name, found, None if select is None else recipe.eval.select_on)
             accelerator.print("\n".join(f"{name}: {line}" for line in in_lines(found)))
     if accelerator.is_main_process:

@@ -25,12 +25,12 @@ from huecry.retrieval.evaluate import (
     check_clean,
     clean_metrics,
     evaluate_split,
-    evaluate_with_clean,
     extract,
     identities,
     image_to_text_metrics,
     retrieval_metrics,
     retrieval_queries,
+    split_figures,
 )
 
 
@@ -300,8 +300,8 @@ def test_a_list_that_leaves_no_query(excluding):
 
 def test_evaluation_reports_all_and_clean(bundle, photos, excluding):
     exclude = excluding({"file": photos[0].name}, {"file": photos[1].name, "caption": 1})
-    both = evaluate_with_clean(bundle, bundle.towers, photos, EvalConfig(), exclude)
-    plain = evaluate_with_clean(bundle, bundle.towers, photos, EvalConfig(), None)
+    both = split_figures(bundle, bundle.towers, photos, EvalConfig(), exclude)
+    plain = split_figures(bundle, bundle.towers, photos, EvalConfig(), None)
     clean = both.pop("clean")
     assert both == plain
     del plain["image_to_text"]
