@@ -7,7 +7,8 @@ FLOORS := tasks pretrain finetune configs
 DEMO := runs/demo
 # What accelerate would otherwise warn about not being told.
 LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
-BENCHMARKS := step_speed step_memory loader_speed evaluation_memory task_cost clustering_scale thread_wait
+BENCHMARKS := step_speed step_memory published_steps loader_speed evaluation_memory task_cost clustering_scale thread_wait
+BENCHMARKS += search_speed
 
 .PHONY: install demo test test-slow check bench build links
 
@@ -15,7 +16,7 @@ install: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,track]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,search,track]'
 	touch $@
 
 # glibc gives the tensors of a step back to the system and asks for them again in the next; here it keeps them.

@@ -6,7 +6,8 @@
 
 Runs `huecry ablate` into runs/ablation_<grid> (started again, it goes on) and records its summary in
 benchmarks/results/ablation_<grid>.json and its plot in docs/pictures. DATA is the CUHK01 part of CUHK-PEDES. `people`:
-both stages on the embedded people, from random weights. `transfer`: the pretraining of `people`, fine-tuned on DATA.
+both stages on the embedded people, from random weights. `transfer`: the same pretraining with the three colour tasks
+alone, fine-tuned on DATA.
 `cuhk01`: both stages on DATA; every row pretrains from the same model, which contrastive matching alone made of the
 embedded people (the grid `people` leaves it).
 """
@@ -26,7 +27,11 @@ START = PEOPLE / "runs" / "contrastive-0" / "pretrain"
 SHORT = ("pretrain.train.epochs=2", "pretrain.relabel.start=1")
 CHANGES = {
     "people": SHORT,
-    "transfer": (*SHORT, "finetune.train.epochs=5", "finetune.eval.every=5", "finetune.train.batch_size=64"),
+    "transfer": (
+        *SHORT,
+        *("pretrain.tasks.moco=null", "pretrain.tasks.clustering=null", "pretrain.data.labels=pair"),
+        *("finetune.train.epochs=5", "finetune.eval.every=5", "finetune.train.batch_size=64"),
+    ),
     "cuhk01": (
         f"pretrain.model.source={START}",
         *("pretrain.train.epochs=4", "pretrain.eval.every=4"),
@@ -51,8 +56,7 @@ def main() -> None:
         parser.error("give the data for transfer and cuhk01, and none for people")
     data = (f"{READS[name]}={arguments.data}",) if arguments.data else ()
     out = PEOPLE.with_name(f"ablation_{name}")
-    pretrained = str(PEOPLE) if name == "transfer" else None
-    options = {"finetune": FINETUNE[name], "out": str(out), "seeds": arguments.seeds, "pretrained": pretrained}
+    options = {"finetune": FINETUNE[name], "out": str(out), "seeds": arguments.seeds}
     report = ablate("pretrain/all_tiny", *CHANGES[name], *data, **options)
     shutil.copy(out / "ablation.png", Path("docs/pictures") / f"{out.name}.png")
     command = f"python benchmarks/ablation.py {name}{' CUHK01' if data else ''} --seeds {arguments.seeds}"

@@ -4,8 +4,8 @@
     python benchmarks/clusters.py cuhk01 PRETRAINED DATA
 
 The rows go on from the same model, PRETRAINED, for the same number of steps, by contrastive matching on pairs. `pairs`
-is that alone; the others also contrast photographs with the means of a memory of photographs, captions with those of
-captions. Whose mean: `clusters`, found anew before every epoch; `own`, every photograph's (and its captions') alone;
+is that alone; the others also contrast photographs and captions with means of the memories of both modalities. Whose
+mean: `clusters`, found anew before every epoch; `own`, every photograph's (and its captions') alone;
 `random members`, those clusters with their photographs exchanged at random, each with its captions; `random labels`,
 photographs and captions exchanged each on their own; `identities`, the true ones, which the others never see. The
 matching by Text-IoU, which needs no clusters, is off. The clusters are of captions on people and of photographs on
@@ -105,7 +105,7 @@ def run(name: str, row: str, seed: int, more: list[str]) -> dict[str, Any]:
         changes = [*(f"tasks.{task}=null" for task in off), *COMMON, *CHANGES[name], *more]
         changes += [f"run.seed={seed}", f"run.dir={Path(folder) / 'run'}"]
         changes += [f"data.labels={LABELS.get(row, 'pseudo')}"]
-        changes += [] if row == "pairs" else ["tasks.clustering.match=0"]
+        changes += [] if row == "pairs" else ["tasks.clustering.match=0", "tasks.clustering.across=1"]
         recipe = load_recipe("pretrain/all_tiny", changes, TASKS)
         results = run_stage(recipe, TASKS, HOOKS[row](recipe.relabel) if row in HOOKS else None)
         lines = [json.loads(line) for line in (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -25,8 +25,8 @@ from record import record
 from huecry.api import finetune
 from huecry.config import load_recipe, read_yaml, recipe_path
 from huecry.data.readers import read
-from huecry.finetune.ablate import evaluate_run
 from huecry.finetune.compare import summarise, table
+from huecry.finetune.compare_models import evaluate_run
 from huecry.tasks import TASKS
 
 BASE = "clip_itc"

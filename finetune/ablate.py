@@ -39,15 +39,13 @@ from huecry.data.readers import read
 from huecry.data.records import PhotoSet
 from huecry.errors import UserError
 from huecry.files import write_file
-from huecry.finetune.compare import PRIMARY, plot, share_name, summarise, table
+from huecry.finetune.compare import PRIMARY, plot, share_name, summarise, table, without_pairs
+from huecry.finetune.compare_models import evaluate_run
 from huecry.finetune.run import finetune as run_finetune
 from huecry.pretrain.run import pretrain as run_pretrain
 from huecry.processes import PATIENCE
-from huecry.retrieval.evaluate import average_by_person, check_captions, evaluate_split, in_words
+from huecry.retrieval.evaluate import check_captions, check_clean, in_words
 from huecry.tasks import TASKS
-from huecry.towers import ModelConfig, load_branches, load_towers
-from huecry.training.bundle import Bundle
-from huecry.training.labels import LabelTable
 from huecry.training.signals import Stopped
 from huecry.training.stage import changed_key, pin_lists, training_photos
 
@@ -251,6 +249,7 @@ def _prepare(
         raise UserError(f"--split {split}: {recipes['finetune'].data.source} has {', '.join(splits['finetune'])}")
     photos = splits["finetune"][split]
     check_captions(photos)
+    check_clean(photos, pin_lists(recipes["finetune"]).exclude)
     rows = grid_rows([*recipes["pretrain"].tasks], configs["pretrain"])
     shares = sorted({float(share) for share in labelled} - {1.0}, reverse=True)
     fingerprints = {
@@ -341,27 +340,6 @@ def _run_row(grid: Grid, missing: Sequence[Run], main: bool) -> None:
         PartialState().wait_for_everyone()
 
 
-def evaluate_run(folder: Path, recipe: Recipe, photos: PhotoSet) -> dict[str, Any]:
-    """Flat metrics of the selected model of a run, and the mean average precision of each person's queries."""
-    towers = load_towers(ModelConfig(source=str(folder)), recipe.run.seed)
-    bundle = Bundle(towers, {}, LabelTable(photos, "given"), load_branches(str(folder))).to(PartialState().device)
-    found = evaluate_split(
-        bundle,
-        towers,
-        photos,
-        recipe.eval,
-        workers=recipe.data.workers,
-        on_bad_image=recipe.data.on_bad_image,
-        progress=PartialState().is_main_process,
-    )
-    persons = average_by_person(found, photos)
-    return {
-        **found.summary(),
-        "person_ap": {name: precision for name, (precision, _) in persons.items()},
-        "person_queries": {name: queries for name, (_, queries) in persons.items()},
-    }
-
-
 def _settings(folder: Path) -> dict[str, Any]:
     """The keys of a run's resolved recipe that its result repeats."""
     recipe = read_yaml(folder / "config.yaml")
@@ -380,10 +358,14 @@ def _report(grid: Grid, seeds: int, main: bool) -> dict[str, Any]:
             except ValueError as error:
                 raise UserError(f"{path}: not JSON ({error}); remove it and run the same command again") from None
     split = grid.photos.split
-    entries = summarise(results, BASE)
-    report = {"split": split, "primary": PRIMARY, "base": BASE, "rows": entries}
+    entries, clean = summarise(results, BASE), without_pairs(results)
+    report: dict[str, Any] = {"split": split, "primary": PRIMARY, "base": BASE, "rows": entries}
+    text = table(entries, BASE, split)
+    if clean:
+        report["clean"] = summarise(clean, BASE)
+        text += f"\n\nWithout what data.exclude names:\n\n{table(report['clean'], BASE, split)}"
     if main:
-        write_file(grid.out / "table.md", table(entries, BASE, split) + "\n")
+        write_file(grid.out / "table.md", text + "\n")
         write_file(grid.out / "ablation.json", json.dumps(report, indent=1) + "\n")
         plot(entries, BASE, split, grid.out / "ablation.png")
     PartialState().wait_for_everyone()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from huecry.data.captions import Reading
 from huecry.data.lexicon import NOUNS, PLAIN
+from huecry.data.negation import negations
 
 Span = tuple[int, int]
 
@@ -36,11 +37,6 @@ _KIN = _any(
     "toddler infant partner colleague classmate"
 )
 _NOT_OWNER = r"(?!['’]s?\b)"  # "a man's coat" is a kind of coat
-
-_NEGATION = _compiled(
-    _any("no not without never none neither nor lacks lacking cannot"), r"\w+n['’]t", "(?:is|are|does|do|ca)nt"
-)
-_NOT_NEGATED = re.compile(r"\bno\.\s*\d|\bnot only\b", re.IGNORECASE)
 
 _COLOUR = rf"(?:(?:light|dark|bright|pale|deep)[ -])?{_any(list(PLAIN))}"
 _HEDGE = _compiled(
@@ -147,7 +143,7 @@ _SECOND = re.compile(
 def tags(caption: str) -> Iterator[tuple[str, Span]]:
     """(rule, characters) of every tag of a caption, rule by rule, from left to right; one rule's never overlap."""
     for rule, spans in (
-        ("negation", _negations(caption)),
+        ("negation", negations(caption)),
         ("hedge", _hedges(caption)),
         ("bystander", _bystanders(caption)),
         ("left_right", _sides(caption)),
@@ -158,13 +154,6 @@ def tags(caption: str) -> Iterator[tuple[str, Span]]:
             if span[0] >= end:
                 yield rule, span
                 end = span[1]
-
-
-def _negations(caption: str) -> Iterator[Span]:
-    excused = [match.span() for match in _NOT_NEGATED.finditer(caption)]
-    for match in _NEGATION.finditer(caption):
-        if not _within(match.start(), excused):
-            yield match.span()
 
 
 def _within(place: int, spans: list[Span]) -> bool:

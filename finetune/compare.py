@@ -1,8 +1,9 @@
 """What a grid of runs says: means over seeds, differences to the base row with intervals, one table, one plot.
 
 A result is what `huecry.finetune.ablate` writes as a run ends: `row`, `labelled` (a share; 0 for the pretrained model
-before any fine-tuning), `seed`, flat metrics in percent, `person_ap` (mean average precision of each person's queries,
-in percent) and `person_queries` (how many those are).
+before any fine-tuning), `seed` (None for a model that no run made), flat metrics in percent, `person_ap` (mean average
+precision of each person's queries, in percent) and `person_queries` (how many those are); under `clean` the same
+without the pairs of an exclusion list, where there is one.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def bootstrap(
     """Mean difference in mAP between two rows, and its 95 % bootstrap interval: (mean, low, high).
 
     differences [S, P]: of S seeds and P persons, the person's mean average precision in one row minus that in the other
-    at the same seed. queries [P]: how many queries each person has.
+    at the same seed; or the precision in one row itself, for the interval of its mAP. queries [P]: how many queries
+    each person has.
 
     The statistic is the mean over seeds, then the mean over persons weighted by their queries: exactly the difference
     of the rows' mAP, averaged over seeds. A draw takes P persons and, independently, S seeds, both with replacement
@@ -60,13 +62,20 @@ def summarise(results: Sequence[dict[str, Any]], base: str) -> list[dict[str, An
     """One entry for each share and row, in the order met: share by share, the base row first.
 
     An entry holds `row`, `labelled`, `seeds`; of R1, R10 and mAP the `mean`, the sample `std` (None for one seed) and
-    the `runs` by seed; and `difference`, in points of mAP to the row `base` at the same share over the seeds that both
-    have: `mean`, `low`, `high` and those `seeds` (None in the base row itself and where it has no seed in common).
+    the `runs` by seed; `interval`, the bootstrap's `low` and `high` of the mAP; and `difference`, in points of mAP to
+    the row `base` at the same share over the seeds that both have: `mean`, `low`, `high` and those `seeds` (None in the
+    base row itself and where it has no seed in common). A model that no run made stands beside every seed.
 
     Raises UserError where the rows were not asked the same queries.
     """
-    found: dict[tuple[float, str], dict[int, dict[str, Any]]] = {}
+    found: dict[tuple[float, str], dict[Any, dict[str, Any]]] = {}
+    queries = results[0]["person_queries"]
     for result in results:
+        if result["person_queries"] != queries:
+            raise UserError(
+                f"{result['row']}, seed {result['seed']}: evaluated on other queries than the rest; "
+                "remove its file in results/ and run the same command again"
+            )
         found.setdefault((result["labelled"], result["row"]), {})[result["seed"]] = result
     entries = []
     for (labelled, row), runs in sorted(found.items(), key=lambda item: _order(item[0][0])):
@@ -75,7 +84,9 @@ def summarise(results: Sequence[dict[str, Any]], base: str) -> list[dict[str, An
             values = [runs[seed][key] for seed in sorted(runs)]
             spread = statistics.stdev(values) if len(values) > 1 else None
             entry[key] = {"mean": statistics.mean(values), "std": spread, "runs": values}
-        entry["difference"] = None if row == base else _difference(runs, found.get((labelled, base), {}))
+        _, low, high = bootstrap(_precisions(runs, sorted(runs), queries), np.array([*queries.values()]))
+        entry["interval"] = {"low": low, "high": high}
+        entry["difference"] = None if row == base else _difference(runs, found.get((labelled, base), {}), queries)
         entries.append(entry)
     return entries
 
@@ -85,22 +96,29 @@ def _order(labelled: float) -> float:
     return -labelled if labelled else -2.0
 
 
-def _difference(runs: dict[int, dict[str, Any]], base: dict[int, dict[str, Any]]) -> dict[str, Any] | None:
+def without_pairs(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The results without the pairs of an exclusion list; empty where one of them knows of no list."""
+    return [{**one, **one["clean"]} for one in results] if all("clean" in one for one in results) else []
+
+
+def _difference(
+    runs: dict[Any, dict[str, Any]], base: dict[Any, dict[str, Any]], queries: dict[str, int]
+) -> dict[str, Any] | None:
+    if None in runs:
+        runs = dict.fromkeys(base, runs[None])
+    elif None in base:
+        base = dict.fromkeys(runs, base[None])
     seeds = sorted(runs.keys() & base.keys())
     if not seeds:
         return None
-    queries = base[seeds[0]]["person_queries"]
-    for result in (one[seed] for one in (runs, base) for seed in seeds):
-        if result["person_queries"] != queries:
-            raise UserError(
-                f"{result['row']}, seed {result['seed']}: evaluated on other queries than the rest; "
-                "remove its file in results/ and run the same command again"
-            )
-    differences = np.array(
-        [[runs[seed]["person_ap"][name] - base[seed]["person_ap"][name] for name in queries] for seed in seeds]
-    )
+    differences = _precisions(runs, seeds, queries) - _precisions(base, seeds, queries)
     mean, low, high = bootstrap(differences, np.array([*queries.values()]))
     return {"mean": mean, "low": low, "high": high, "seeds": seeds}
+
+
+def _precisions(runs: dict[Any, dict[str, Any]], seeds: Sequence[Any], queries: dict[str, int]) -> NDArray[np.float64]:
+    """Mean average precision [S, P] of each person's queries at each seed."""
+    return np.array([[runs[seed]["person_ap"][name] for name in queries] for seed in seeds])
 
 
 def share_name(labelled: float) -> str:
@@ -108,26 +126,35 @@ def share_name(labelled: float) -> str:
     return f"{100 * labelled:g} %" if labelled else "zero-shot"
 
 
+def mean_and_spread(figures: dict[str, Any]) -> str:
+    """`41.20 ± 0.52`, or the mean alone of one seed."""
+    return f"{figures['mean']:.2f}" + (f" ± {figures['std']:.2f}" if figures["std"] is not None else "")
+
+
+def gap_in_words(difference: dict[str, Any] | None) -> str:
+    """`+2.10 [+0.40, +3.80]`, or nothing."""
+    return "" if difference is None else "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**difference)
+
+
 def table(entries: Sequence[dict[str, Any]], base: str, split: str) -> str:
     """The entries as a Markdown table that also reads well in a terminal."""
     lines = [["labelled", "pretraining", "seeds", *KEYS, f"{PRIMARY} minus {base}"]]
     for entry in entries:
         cells = [share_name(entry["labelled"]), entry["row"], str(len(entry["seeds"]))]
-        for key in KEYS:
-            spread = entry[key]["std"]
-            cells.append(f"{entry[key]['mean']:.2f}" + (f" ± {spread:.2f}" if spread is not None else ""))
-        gap = entry["difference"]
-        cells.append("" if gap is None else "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**gap))
-        lines.append(cells)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["-" * width for width in widths])
-    rows = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
+        lines.append([*cells, *(mean_and_spread(entry[key]) for key in KEYS), gap_in_words(entry["difference"])])
     note = (
         f"Text to image on {split}, percent; ± standard deviation over seeds. In brackets: {100 * LEVEL:g} % bootstrap "
         f"interval ({DRAWS:,} draws) over persons and, where there are several, seeds. Labelled: the share of the "
         "training persons that fine-tuning saw; zero-shot is before it."
     )
-    return "\n".join([*rows, "", note])
+    return "\n".join([*markdown(lines), "", note])
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table of cells, the first line its head, in columns of even width."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    head, *rest = ("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines)
+    return [head, "| " + " | ".join("-" * width for width in widths) + " |", *rest]
 
 
 def plot(entries: Sequence[dict[str, Any]], base: str, split: str, path: Path) -> None:

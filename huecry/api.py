@@ -30,13 +30,15 @@ def evaluate(
     *overrides: str,
     split: str = "test",
     rerank: Sequence[str] = (),
+    strata: bool = False,
     json: str | None = None,
 ) -> dict[str, Any]:
     """Text-to-image retrieval of a model on a split of a data set, in percent.
 
     model, data: what `model.source` and `data.source` take. rerank: `rvn`, `kreciprocal`; their figures are apart,
-    under `reranked` by name, with the settings of `eval.rerank`. json: a file that also gets the result. With
-    `data.exclude=FILE` the figures are still over all pairs, and those without the list's are under `clean`.
+    under `reranked` by name, with the settings of `eval.rerank`. strata: also print what is under `strata` and
+    `colour_erased`, see `split_figures`. json: a file that also gets the result. With `data.exclude=FILE` the figures
+    are still over all pairs, those without the list's are under `clean`, and those it names are a stratum, `flagged`.
     Raises UserError for a model, data set, split, list or re-ranking that is not there.
     """
     from accelerate import PartialState
@@ -50,6 +52,7 @@ def evaluate(
     from huecry.towers import load_branches, load_towers
     from huecry.training.bundle import Bundle
     from huecry.training.labels import LabelTable
+    from huecry.training.runs import selected_on
 
     for name in rerank:
         if name not in RERANKINGS:
@@ -77,22 +80,20 @@ def evaluate(
         on_bad_image=recipe.data.on_bad_image,
         progress=True,
     )
-    result = entry(split, metrics, _selected_on(Path(model)))
-    print("\n".join(in_lines(metrics)))
+    result = entry(split, metrics, selected_on(model))
+    print("\n".join(in_lines(metrics, strata=strata)))
     if json is not None:
         write_file(Path(json), json_format.dumps(result, indent=1) + "\n")
     return result
 
 
-def _selected_on(model: Path) -> str | None:
-    """The split that chose the model of a run, named by its folder or by `model/` in it; None for any other model."""
-    for results in (model / "results.json", model.parent / "results.json"):
-        if results.is_file() and (model.name == "model" or results.parent == model):
-            try:
-                return next(entry["selected_on"] for entry in json_format.loads(results.read_text()).values())
-            except (ValueError, AttributeError, KeyError, StopIteration) as error:
-                raise UserError(f"{results}: not the results of a run; mend or remove the file") from error
-    return None
+def compare(
+    models: Sequence[str], *overrides: str, data: Sequence[str], split: str = "test", json: str | None = None
+) -> dict[str, Any]:
+    """Models beside each other on one or several data sets; see `huecry.finetune.compare_models.compare`."""
+    from huecry.finetune.compare_models import compare
+
+    return compare(models, overrides, data=data, split=split, json_file=json)
 
 
 def probe(model: str, data: str, *overrides: str, out: str, split: str = "val") -> dict[str, Any]:
@@ -139,6 +140,59 @@ def ablate(
         split=split,
         pretrained=pretrained,
     )
+
+
+def index(model: str, data: str, *overrides: str, out: str, split: str | None = None) -> dict[str, Any]:
+    """Features of a folder's or data set's pictures in one file; see `huecry.retrieval.indexing.index`."""
+    from huecry.retrieval.indexing import index
+
+    return index(model, data, overrides, out=out, split=split)
+
+
+def search(
+    index: str,
+    *sentences: str,
+    image: str | None = None,
+    weight: float = 1.0,
+    attr: Sequence[str] = (),
+    k: int = 10,
+    sheet: str | None = None,
+    json: bool = False,
+    model: str | None = None,
+    exact: bool = False,
+) -> dict[str, Any]:
+    """Find pictures of an index from sentences, a picture or attributes; see `huecry.retrieval.search.search`.
+
+    To search again and again, open the index once: `huecry.Index`.
+    """
+    from huecry.retrieval.search import search
+
+    return search(
+        index, sentences, image=image, weight=weight, attr=attr, k=k, sheet=sheet, json=json, model=model, exact=exact
+    )
+
+
+def export(
+    model: str,
+    out: str,
+    *,
+    formats: Sequence[str] = ("transformers", "open_clip", "sentence_transformers"),
+    square: bool = False,
+    dtype: str | None = None,
+) -> dict[str, Any]:
+    """Write a model as one folder for three libraries, with a card; see `huecry.publish.export.export`."""
+    from huecry.publish.export import export
+
+    return export(model, out, formats=formats, square=square, dtype=dtype)
+
+
+def push(
+    model: str, repo: str, *, checkpoint: bool = False, private: bool = False, dry_run: bool = False
+) -> str | None:
+    """Upload a model, or a run's snapshot, to the Hub; see `huecry.publish.push.push`."""
+    from huecry.publish.push import push
+
+    return push(model, repo, checkpoint=checkpoint, private=private, dry_run=dry_run)
 
 
 def people(out: str, persons: int = 1000, seed: int = 0) -> None:

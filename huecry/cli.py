@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import textwrap
 
@@ -24,8 +25,19 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--rerank", action="append", default=[], choices=("rvn", "kreciprocal"), help="also rank again; may be repeated"
     )
+    evaluate.add_argument(
+        "--strata", action="store_true", help="also print captions with and without colour, negation; colours erased"
+    )
     evaluate.add_argument("--json", metavar="FILE", help="also write the figures to a file")
     evaluate.add_argument("overrides", nargs="*", metavar="key=value", help="model.*, data.* and eval.* keys")
+    compare = commands.add_parser("compare", help="models beside each other, on one or several data sets: a table")
+    compare.add_argument(
+        "models", nargs="+", metavar="MODEL", help="as of evaluate; runs of one recipe at several seeds are one row"
+    )
+    compare.add_argument("--data", nargs="+", required=True, metavar="DATA", help="a column each")
+    compare.add_argument("--split", default="test", help="train, val or test (default test)")
+    compare.add_argument("--json", metavar="FILE", help="also write the figures to a file")
+    compare.add_argument("overrides", nargs="*", metavar="key=value", help="model.*, data.* and eval.* keys")
     probe = commands.add_parser("probe", help="does it look at the image? figures and pictures")
     probe.add_argument("model", metavar="MODEL", help="run or checkpoint folder; of any other model the towers alone")
     probe.add_argument("data", metavar="DATA", help="folder, hf:org/name, or people")
@@ -74,13 +86,48 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="key=value",
         help="for both stages; pretrain.key=value or finetune.key=value for one",
     )
+    index = commands.add_parser("index", help="features of a folder's or data set's pictures, for search")
+    index.add_argument("model", metavar="MODEL", help="as of evaluate")
+    index.add_argument("data", metavar="FOLDER|DATA", help="a plain folder of pictures, or a data set as of evaluate")
+    index.add_argument("--out", required=True, metavar="FILE", help="a new file, or a former index to bring up to date")
+    index.add_argument("--split", help="of a data set, one part alone (default all)")
+    index.add_argument("overrides", nargs="*", metavar="key=value", help="model.*, data.* and eval.* keys")
+    search = commands.add_parser("search", help="find pictures of an index from sentences, a picture or attributes")
+    search.add_argument("index", metavar="INDEX", help="what huecry index has written")
+    search.add_argument("sentences", nargs="*", metavar="SENTENCE", help="each has its own results")
+    search.add_argument("--image", metavar="FILE", help="a picture to search with, alone or with each sentence")
+    search.add_argument(
+        "--weight", type=float, default=1.0, metavar="W", help="of a sentence beside the picture (default 1)"
+    )
+    search.add_argument(
+        "--attr", action="append", default=[], metavar="KEY=VALUE", help="upper=red, bag=backpack; may be repeated"
+    )
+    search.add_argument("-k", type=int, default=10, metavar="K", help="results (default 10)")
+    search.add_argument("--sheet", metavar="FILE.png", help="also draw what was found")
+    search.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    search.add_argument("--model", metavar="MODEL", help="where the model is, if it has moved since")
+    search.add_argument("--exact", action="store_true", help="leave faiss alone, also in a large gallery")
+    export = commands.add_parser("export", help="write a model as one folder for three libraries, with a card")
+    export.add_argument("model", metavar="MODEL", help="run or model folder, Hub id, open_clip:ARCH/TAG, or tiny")
+    export.add_argument("out", metavar="OUT", help="a new folder")
+    formats = ("transformers", "open_clip", "sentence_transformers")
+    export.add_argument("--formats", nargs="+", default=formats, choices=formats, help="by default all three")
+    export.add_argument("--square", action="store_true", help="for pipelines that know no rectangles; other features")
+    export.add_argument("--dtype", choices=("bf16", "fp16"), help="store matrices in half precision (default fp32)")
+    push = commands.add_parser("push", help="upload a model, or a run to go on from, to the Hugging Face Hub")
+    push.add_argument("model", metavar="RUN|MODEL", help="the folder of a run, or one that export made")
+    push.add_argument("repo", metavar="ORG/NAME", help="made if it is not there")
+    push.add_argument("--checkpoint", action="store_true", help="the run's newest snapshot, to go on from")
+    push.add_argument("--private", action="store_true", help="make the repository a private one")
+    push.add_argument("--dry-run", action="store_true", help="list the files that would go, and send nothing")
     people = commands.add_parser("people", help="write the embedded set of drawn pedestrians")
     people.add_argument("out", metavar="OUT", help="a new folder")
     people.add_argument("--persons", type=int, default=1000, help="persons in the training split (default 1000)")
     people.add_argument("--seed", type=int, default=0, help="of the training split (default 0)")
     commands.add_parser("recipes", help="list the recipes, what they implement and what they were verified against")
-    for command in (evaluate, probe, audit, ablate, people, commands.choices["recipes"]):
-        command.add_argument("--debug", action="store_true", help="show the traceback of a mistake")
+    for name, command in commands.choices.items():
+        if name not in ("pretrain", "finetune"):
+            command.add_argument("--debug", action="store_true", help="show the traceback of a mistake")
     return parser
 
 
@@ -93,20 +140,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str] | None) -> dict:
-    """The options; `key=value` may also stand behind them, where argparse no longer looks for it."""
+    """The options; `key=value` and sentences may also stand behind them, where argparse no longer looks for them."""
     parser = build_parser()
     found, rest = parser.parse_known_args(arguments)
     options = vars(found)
-    unknown = [argument for argument in rest if argument.startswith("-") or "overrides" not in options]
+    last = next((name for name in ("overrides", "sentences") if name in options), None)
+    unknown = [argument for argument in rest if argument.startswith("-") or last is None]
     if unknown:
         parser.error(f"{found.command} does not know {' '.join(unknown)}")
-    if rest:
-        options["overrides"] = [*options["overrides"], *rest]
-    if "labelled" in options:  # it takes all that follows it
-        given = options["labelled"]
-        options["overrides"] = [*options["overrides"], *(one for one in given if "=" in one)]
+    if last is not None:
+        options[last] = [*options[last], *rest]
+    for name in ("models", "data", "labelled"):
+        if isinstance(given := options.get(name), list):  # it takes all that follows it
+            changes = [one for one in given if re.match(r"[\w.:]+=", one)]
+            options[name] = [one for one in given if one not in changes]
+            options["overrides"] = [*options["overrides"], *changes]
+    if "labelled" in options:
         try:
-            options["labelled"] = [float(one) for one in given if "=" not in one]
+            options["labelled"] = [float(one) for one in options["labelled"]]
         except ValueError as error:
             parser.error(f"argument --labelled: {error}")
     return options
@@ -118,14 +169,18 @@ def _call(options: dict) -> None:
     command, overrides = options.pop("command"), options.pop("overrides", [])
     if command in ("pretrain", "finetune"):
         getattr(api, command)(options["config"], *overrides, dry_run=options["dry_run"])
-    elif command in ("evaluate", "probe"):
+    elif command in ("evaluate", "probe", "index"):
         getattr(api, command)(options.pop("model"), options.pop("data"), *overrides, **options)
+    elif command == "compare":
+        api.compare(options.pop("models"), *overrides, **options)
     elif command == "audit":
         api.audit(options.pop("data"), *overrides, **options)
     elif command == "ablate":
         api.ablate(options.pop("config"), *overrides, **options)
-    elif command == "people":
-        api.people(**options)
+    elif command == "search":
+        api.search(options.pop("index"), *options.pop("sentences"), **options)
+    elif command in ("export", "push", "people"):
+        getattr(api, command)(**options)
     else:
         for name, text in api.recipes().items():
             print(name)

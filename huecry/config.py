@@ -25,6 +25,7 @@ from yaml import YAMLError
 from huecry.data.readers import ReadOptions
 from huecry.data.views import VIEWS, ViewsConfig, check_legal
 from huecry.errors import UserError
+from huecry.publish.repo import check_repo
 from huecry.retrieval.evaluate import EvalConfig
 from huecry.retrieval.kreciprocal import CONVENTIONS
 from huecry.towers import ModelConfig
@@ -80,6 +81,8 @@ class TrainConfig:
     cpu_threads: null shares the cores among the local processes.
     resume: go on from the newest snapshot.
     track: trackers by accelerate's names, for example [tensorboard].
+    push_to_hub: `org/name` on the Hub that the model is pushed to in the end, as `huecry push` does, and every
+    `push_every` epochs, if val has chosen one by then. The run goes on where that fails.
     """
 
     epochs: int = 1
@@ -95,6 +98,8 @@ class TrainConfig:
     cpu_threads: int | None = None
     resume: bool = False
     track: list[str] = field(default_factory=list)
+    push_to_hub: str | None = None
+    push_every: int | None = None
 
 
 @dataclass
@@ -169,6 +174,7 @@ _COUNTS += (
     "train.log_every",
     "train.gradients_every",
     "train.cpu_threads",
+    "train.push_every",
     "eval.every",
     "eval.batch_size",
     *("eval.rerank.rvn.k", "eval.rerank.kreciprocal.k1", "eval.rerank.kreciprocal.k2"),
@@ -176,7 +182,7 @@ _COUNTS += (
 )
 _POSITIVE = ("data.workers", "optim.lr", "optim.head_lr_scale", "optim.muon", "optim.weight_decay", "optim.eps")
 _SHARES = (
-    *("optim.warmup", "optim.final", "optim.momentum"),
+    *("optim.warmup", "optim.final", "optim.momentum", "optim.freeze.image", "optim.freeze.text"),
     *("views.text_aug.mask_p", "views.text_aug.delete_p", "views.text_masked", "views.text_swapped"),
 )
 _PICTURES = ("rgb", "rgb2", "strong")
@@ -191,6 +197,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "eval.rerank.rvn.alpha": (0, math.inf),
     "eval.rerank.kreciprocal.keep": (0, 1),
     "optim.clip": (1e-9, math.inf),
+    "optim.layer_decay": (1e-9, 1),
     "data.labelled": (1e-9, 1),
     "relabel.start": (0, math.inf),
     "relabel.eps": (0.02, 0.97),
@@ -360,8 +367,14 @@ def _check_values(recipe: Recipe) -> None:
         raise UserError(f"optim.betas={betas}: give two numbers from 0 to below 1, as in [0.9, 0.98]")
     if not all(0 <= share <= 1 for share in milestones):
         raise UserError(f"optim.milestones={milestones}: give shares of all steps, 0 to 1, as in [0.5, 0.875]")
+    if recipe.optim.freeze.image == recipe.optim.freeze.text == 1:
+        raise UserError("optim.freeze: both towers whole, so that nothing is left to learn; lower image or text")
     if not all(isinstance(one, (str, Path)) for one in (source if isinstance(source, list) else [source])):
         raise UserError(f"data.source={source}: give a folder, hf:org/name, people, or a list of them")
+    if recipe.train.push_to_hub is not None:
+        check_repo(recipe.train.push_to_hub, "train.push_to_hub")
+    elif recipe.train.push_every is not None:
+        raise UserError(f"train.push_every={recipe.train.push_every}: name the repository, train.push_to_hub=org/name")
     if recipe.data.sampler == "identity" and recipe.data.labels == "pair":
         raise UserError("data.sampler=identity: needs persons, but data.labels=pair has none; set data.sampler=random")
 

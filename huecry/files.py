@@ -12,15 +12,17 @@ from safetensors import SafetensorError
 
 from huecry.errors import UserError
 
+RESUME = "training goes on with train.resume=true"
 
-def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
+
+def write_folder(target: Path, fill: Callable[[Path], None], advice: str = RESUME) -> None:
     """Make or replace a folder in one step: `fill` writes into a temporary one, which is synced and renamed.
 
-    Raises UserError when the disk refuses; what stood there before stays.
+    Raises UserError, which ends in the advice, when the disk refuses; what stood there before stays.
     """
     temporary = target.with_name(f".{target.name}.part")
     replaced = target.with_name(f".{target.name}.old")
-    with writing(target):
+    with writing(target, advice):
         target.parent.mkdir(parents=True, exist_ok=True)
         for leftover in (temporary, replaced):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -55,19 +57,20 @@ def own_folder(folder: Path, command: str, files: Collection[str]) -> Path:
     return folder
 
 
-def write_file(target: Path, text: str) -> None:
-    """Make or replace a text file in one step; a link or a device is written through, never replaced.
+def write_file(target: Path, content: str | Callable[[Path], object], advice: str = RESUME) -> None:
+    """Make or replace a file in one step; a link or a device is written through, never replaced.
 
-    Raises UserError when the disk refuses.
+    content: its text, or what writes it at a path. Raises UserError, which ends in the advice, when the disk refuses.
     """
+    fill = (lambda path: path.write_text(content)) if isinstance(content, str) else content
     temporary = target.with_name(f".{target.name}.part")
-    with writing(target):
+    with writing(target, advice):
         if target.is_symlink() or (target.exists() and not target.is_file()):
-            target.write_text(text)
+            fill(target)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_text(text)
+            fill(temporary)
             _sync(temporary)
             temporary.replace(target)
         except BaseException:
@@ -76,8 +79,8 @@ def write_file(target: Path, text: str) -> None:
 
 
 @contextmanager
-def writing(target: Path) -> Iterator[None]:
-    """Turn a disk's refusal into one line. Raises UserError naming the target."""
+def writing(target: Path, advice: str = RESUME) -> Iterator[None]:
+    """Turn a disk's refusal into one line. Raises UserError naming the target, with the advice at its end."""
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -87,7 +90,7 @@ def writing(target: Path) -> Iterator[None]:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(
             f"{target}: cannot be written ({'the disk took only a part' if short else reason}); make room or choose "
-            "another place; training goes on with train.resume=true"
+            f"another place; {advice}"
         ) from error
 
 

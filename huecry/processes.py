@@ -24,6 +24,18 @@ def world() -> tuple[int, int]:
     return 0, 1
 
 
+def join() -> torch.device:
+    """Join the other processes of a launch, if there are any; the device that this one computes on.
+
+    For a command that has no Accelerator. Without a GPU accelerate alone would leave every process by itself.
+    """
+    from accelerate import PartialState
+
+    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    without = not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    return PartialState(cpu=launched and without, timeout=PATIENCE).device
+
+
 @contextmanager
 def alone() -> Iterator[None]:
     """Work that this process does by itself: within, `world()` is (0, 1). The others wait where they next meet it."""

@@ -6,20 +6,16 @@ caption than to the same one with wrong colours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
-from huecry.data.captions import find_spans, mask_colours, replace_colour
+from huecry.data.captions import find_spans, replace_colour
 from huecry.data.colour import PROTOTYPES
-from huecry.data.loader import caption_batches
 from huecry.data.records import PhotoSet
-from huecry.data.tokens import pack
-from huecry.retrieval.evaluate import EvalConfig, Features, extract, retrieval_metrics
+from huecry.retrieval.evaluate import EvalConfig, Features, extract, extract_texts, retrieval_metrics
 from huecry.training.bundle import Bundle
 
 CONDITIONS = ("", "_colourless_queries", "_gray_gallery", "_both")
@@ -60,7 +56,8 @@ def _swap_figures(bundle: Bundle, photos: PhotoSet, features: Features, batch_si
     asked = torch.tensor([caption is not None for caption in wrong]) & features.readable[images]
     if not asked.any():
         return {}
-    swapped = _texts(bundle, [caption for caption in wrong if caption is not None], batch_size)
+    captions = [caption for caption in wrong if caption is not None]
+    swapped = extract_texts(bundle, captions, context=bundle.towers.context, batch_size=batch_size)
     kept = asked[torch.tensor([caption is not None for caption in wrong])]
     image = F.normalize(features.images[images[asked]], dim=1)
     right = (F.normalize(features.texts[asked], dim=1) * image).sum(dim=1)
@@ -70,19 +67,3 @@ def _swap_figures(bundle: Bundle, photos: PhotoSet, features: Features, batch_si
         "swap_preferred": 100 * float((drop > 0).double().mean()),
         "swaps": len(drop),
     }
-
-
-@torch.no_grad()
-def _texts(bundle: Bundle, captions: Sequence[str], batch_size: int) -> Tensor:
-    """Pooled features [R, D] of captions, on the CPU."""
-    context, device = bundle.towers.context, bundle.towers.logit_scale.device
-    found: Tensor | None = None
-    for positions, ids in caption_batches(captions, context, batch_size):
-        words = {"text": ids.to(device)}
-        if bundle.branches is not None:
-            words["text_nocolour"] = pack([mask_colours(captions[i])[0] for i in positions], context).to(device)
-        pooled = bundle(words, mode="encode")["text"].float().cpu()
-        found = pooled.new_zeros(len(captions), pooled.shape[1]) if found is None else found
-        found[torch.from_numpy(positions)] = pooled
-    assert found is not None
-    return found

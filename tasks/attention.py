@@ -1,6 +1,6 @@
 """The transformer block of the training heads: tokens read each other, then the other modality.
 
-Pre-norm, heads of 64, GELU. Tokens come as [B, N, d], or packed, without their padding, as [T, d] with their packing.
+Pre-norm, heads of 64. Tokens come as [B, N, d], or packed, without their padding, as [T, d] with their packing.
 Initialised as IRRA's published code does: input maps with deviation d^-0.5, output maps d^-0.5 (2 layers)^-0.5, the
 first layer of the MLP (2 d)^-0.5.
 """
@@ -62,10 +62,10 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Self-attention, cross-attention where `cross`, MLP; each added to what came in.
 
-    layers: of the whole head, for the deviations of the initial weights.
+    layers: of the whole head, for the deviations of the initial weights. activation: of the MLP.
     """
 
-    def __init__(self, width: int, layers: int, cross: bool = True) -> None:
+    def __init__(self, width: int, layers: int, cross: bool = True, activation: type[nn.Module] = nn.GELU) -> None:
         super().__init__()
         self.self_norm, self.self_attention = nn.LayerNorm(width), Attention(width, layers)
         if cross:
@@ -74,7 +74,7 @@ class Block(nn.Module):
         first, second = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         nn.init.normal_(first.weight, std=(2 * width) ** -0.5)
         nn.init.normal_(second.weight, std=(width * 2 * layers) ** -0.5)
-        self.mlp = nn.Sequential(nn.LayerNorm(width), first, nn.GELU(), second)
+        self.mlp = nn.Sequential(nn.LayerNorm(width), first, activation(), second)
 
     def forward(
         self,

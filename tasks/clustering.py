@@ -4,11 +4,13 @@ Source: SpCL (Ge et al., NeurIPS 2020) for the hybrid memory; CMMT (Zhao et al.,
     Re-Identification", ICCV 2021) for Text-IoU as matching targets and for hard pairs.
 Formula: a memory M holds a unit row for each photograph (and one for each caption); c_k is the mean of the rows with
     label k, not normalised, so that a cluster that is spread out says less. L_memory = -log softmax_k(f.c_k / tau) at
-    the own label, the mean of both modalities. After the backward pass M_i <- norm(mu M_i + (1 - mu) f_i).
+    the own label, the mean of both modalities. L_across is the same against the means of the other modality, at the
+    label of the pair's other half. After the backward pass M_i <- norm(mu M_i + (1 - mu) f_i).
     Matching: S_ij = 1 for one label, else IoU(t_i, t_j) from `floor` on, else 0; q_ij = S_ij / sum_k S_ik;
     p_ij = softmax_j(f_i . norm(g_j)); L_match = mean_i KL(p_i || q_i), both directions summed.
     Mining: among the `nearest` other photographs of the batch, that whose caption has the highest IoU with the anchor's
-    should be nearer than that with the lowest, by `margin` in cosine. L = L_memory + match * L_match + mine * L_mine.
+    should be nearer than that with the lowest, by `margin` in cosine.
+    L = L_memory + across * L_across + match * L_match + mine * L_mine.
 Deviations: captions are indexed by caption, not by photograph. Rows that come twice in a batch are averaged before the
     update, so that all processes agree. How the paper joins labels and IoU is not published: the floor is ours. Mining
     leaves out an anchor whose best IoU is below 0.3 or whose worst is above 0.1.
@@ -42,13 +44,15 @@ LEAST_ALIKE, MOST_APART = 0.3, 0.1
 class ClusteringConfig(TaskConfig):
     """temperature: tau. momentum: mu, the share of the old row that stays.
 
-    match, mine: weights of the two losses that read Text-IoU; 0 leaves one out. unit: `word` | `phrase`. idf: rare
+    across: weight of the contrast with the other modality's means. match, mine: weights of the two losses that read
+    Text-IoU. A weight of 0 leaves its loss out. unit: `word` | `phrase`. idf: rare
     units weigh more. floor: the least IoU that counts as a match. nearest, margin: of mining.
     """
 
     weight: float = 0.5
     temperature: float = 0.05
     momentum: float = 0.2
+    across: float = 0.0
     match: float = 1.0
     mine: float = 0.0
     unit: str = "word"
@@ -86,7 +90,7 @@ class Clustering(Task):
         for key in ("momentum", "floor"):
             if not 0 <= getattr(config, key) <= 1:
                 raise UserError(f"tasks.{name}.{key}={getattr(config, key)}: must be in 0..1")
-        for key in ("match", "mine", "margin"):
+        for key in ("across", "match", "mine", "margin"):
             if getattr(config, key) < 0:
                 raise UserError(f"tasks.{name}.{key}={getattr(config, key)}: must be 0 or more")
         if config.temperature <= 0 or config.nearest < 2:
@@ -103,11 +107,13 @@ class Clustering(Task):
         f, g = encode("rgb").pooled, encode("text").pooled
         with full_precision(f):
             f, g = widened(f), widened(g)
-            memory = (
-                self._contrast(f, self.images, encode.table.image, batch["image"])
-                + self._contrast(g, self.texts, encode.table.text, batch["row"])
-            ) / 2
+            photographs = self.images, encode.table.image, batch["image"]
+            captions = self.texts, encode.table.text, batch["row"]
+            memory = (self._contrast(f, *photographs) + self._contrast(g, *captions)) / 2
             loss, logs = memory, {"memory": memory.detach()}
+            if self.config.across:
+                across = (self._contrast(f, *captions) + self._contrast(g, *photographs)) / 2
+                loss, logs["across"] = loss + self.config.across * across, across.detach()
             if self.config.match or self.config.mine:
                 alike = self.iou(batch["row"], encode.gather_ids("row"))
             if self.config.match:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from huecry.tasks.attention import Attention, Block, pick
+from huecry.towers.model import QuickGELU
 from huecry.towers.packing import packing_of
 
 
@@ -47,8 +48,9 @@ class IrraHead(nn.Module):
         super().__init__()
         self.text_norm, self.image_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.cross = Attention(width, blocks)
-        self.blocks = nn.ModuleList(Block(width, blocks, cross=False) for _ in range(blocks))
-        self.norm, self.linear, self.out_norm = nn.LayerNorm(width), nn.Linear(width, width), nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(Block(width, blocks, cross=False, activation=QuickGELU) for _ in range(blocks))
+        self.norm, self.out_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.linear, self.activation = nn.Linear(width, width), QuickGELU()
         nn.init.normal_(self.linear.weight, std=(2 * width) ** -0.5)
 
     def forward(self, text: Tensor, valid: Tensor, image: Tensor, at: Tensor) -> Tensor:
@@ -57,8 +59,7 @@ class IrraHead(nn.Module):
         hidden = self.cross(self.text_norm(packing.pack(text)), self.image_norm(image), packing)
         for block in self.blocks:
             hidden = block(hidden, packing, at=at if block is self.blocks[-1] else None)
-        hidden = self.linear(self.norm(hidden))
-        return self.out_norm(hidden * torch.sigmoid(1.702 * hidden))
+        return self.out_norm(self.activation(self.linear(self.norm(hidden))))
 
     @torch.no_grad()
     def look(self, text: Tensor, valid: Tensor, image: Tensor, at: Tensor) -> Tensor:

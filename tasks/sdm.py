@@ -28,7 +28,7 @@ from huecry.training.encode import Encode
 class SDMConfig(TargetConfig):
     """scale: null for the factor that the towers learn.
 
-    text_view: `text_aug` (with `views.text_aug.mask_p=0.15` what the published code does unintended).
+    text_view: `text_masked`, beside `mlm`, for what the published code does unintended; both then share one text pass.
     compat: null | `columns`: each column of the target over that column's own sum, as the published code divides by
     the rows' sums without turning them; it matters where `same_person` is not 1.
     """

@@ -23,7 +23,7 @@ from huecry.retrieval.rerank import RERANKINGS
 from huecry.training.command import stage_main
 
 KEYS = ["split", "R1", "R5", "R10", "mAP", "mINP", "tie_share", "queries", "gallery", "persons", "selected_on"]
-KEYS += ["image_to_text"]
+KEYS += ["image_to_text", "strata", "colour_erased"]
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +126,18 @@ def test_reranked_figures_stand_apart(run, photo_folder, capsys):
         api.evaluate(str(run), str(photo_folder), rerank=["x"])
 
 
+def test_strata_are_printed_when_asked_for(run, photo_folder, capsys):
+    plain = ["evaluate", str(run), str(photo_folder)]
+    assert main(plain) == 0
+    short = capsys.readouterr().out
+    assert main([*plain, "--strata"]) == 0
+    more = capsys.readouterr().out.removeprefix(short)
+    figures = api.evaluate(*plain[1:])
+    assert f"with a colour word, 8 queries: R1 {figures['strata']['colour']['R1']:.2f}" in more
+    assert f"colour words erased: R1 {figures['colour_erased']['R1']:.2f}" in more
+    assert f"lost: R1 {figures['R1'] - figures['colour_erased']['R1']:.2f}" in more
+
+
 def test_keys_may_stand_before_and_behind_options(run, photo_folder, tmp_path, capsys):
     plain = [str(run), str(photo_folder)]
     file = tmp_path / "figures.json"
@@ -137,9 +149,9 @@ def test_keys_may_stand_before_and_behind_options(run, photo_folder, tmp_path, c
     assert json.loads(file.read_text()) == first
     step = api.evaluate(*plain, split="val")
     assert step["mAP"] > first["mAP"]
-    for result in (step, first):
-        result["mAP"] = result["image_to_text"]["mAP"] = 0
-    assert step == first
+    for key in step.keys() - {"mAP", "image_to_text", "strata", "colour_erased"}:
+        assert step[key] == first[key], key
+    assert step["colour_erased"]["mAP"] > first["colour_erased"]["mAP"]
 
 
 def test_a_model_that_no_run_chose_has_no_selection(photo_folder):
@@ -164,6 +176,7 @@ def test_a_run_folder_holds_what_is_promised(run):
         "config.yaml",
         "metrics.jsonl",
         "model",
+        "provenance.json",
         "results.json",
         "timing.jsonl",
     ]

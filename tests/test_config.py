@@ -131,6 +131,8 @@ def test_a_choice_lists_what_may_be_chosen(argument, allowed):
         ("optim.lr=.nan", "at least 0"),
         ("optim.muon=-1", "at least 0"),
         ("optim.warmup=1.5", "0 to 1"),
+        ("optim.freeze.text=2", "0 to 1"),
+        ("optim.layer_decay=0", "1e-09 to 1"),
         ("views.rgb.pad=-0.1", "0 to 0.5"),
         ("views.rgb2.hue=0.6", "0 to 0.5"),
         ("views.text_aug.mask_p=15", "0 to 1"),

@@ -89,6 +89,9 @@ def test_results_report_all_and_clean_as_evaluation_does(photo_folder, tmp_path,
     assert api.evaluate(str(run), str(photo_folder), f"data.exclude={exclude}") == results["test"]
     assert "clean, without 1 captions and 0 photographs: R1 " in capsys.readouterr().out
     plain = api.evaluate(str(run), str(photo_folder))
+    strata = results["test"].pop("strata")
+    assert [strata.pop(name)["queries"] for name in ("flagged", "not_flagged")] == [1, 7]
+    assert plain.pop("strata") == strata
     assert plain == {key: value for key, value in results["test"].items() if key != "clean"}
 
 

@@ -77,7 +77,7 @@ def read(source: Source | Sequence[Source], options: ReadOptions | None = None) 
         splits = _read_one(os.fspath(source), options)
     else:
         splits = {}
-        for prefix, one in _prefixes([os.fspath(one) for one in source]).items():
+        for prefix, one in short_names([os.fspath(one) for one in source]).items():
             for split, records in _read_one(one, options).items():
                 splits.setdefault(split, []).extend(_prefixed(record, prefix) for record in records)
     return {split: PhotoSet(split, splits[split]) for split in SPLITS if split in splits}
@@ -144,7 +144,7 @@ def keep_labelled(photos: PhotoSet, share: float, seed: int) -> PhotoSet:
     return PhotoSet(photos.split, [record for record in photos if record.person in chosen])
 
 
-def _prefixes(sources: Sequence[str]) -> dict[str, str]:
+def short_names(sources: Sequence[str]) -> dict[str, str]:
     """The sources of a list under short names; none has a slash, so that prefixed ids cannot collide."""
     if not sources:
         raise UserError("data.source: an empty list; name at least one data set")

@@ -283,6 +283,7 @@ def evaluate_split(
     progress: bool = False,
 ) -> QueryFigures:
     """Extract and rank one split with a model that holds the towers; the same figures on every process."""
+    check_captions(photos)
     options: dict[str, Any] = {"workers": workers, "on_bad_image": on_bad_image, "progress": progress}
     return retrieval_queries(split_features(model, towers, photos, config, **options), photos, config.ap)
 
@@ -305,6 +306,7 @@ def split_figures(
     of the captions with every colour word masked, and `R1_drop`, `mAP_drop`, how much worse these are. `reranked`: by
     name, of the `RERANKINGS` that `rerank` names. `clean`: those of `clean_metrics`, where there is a list.
     """
+    check_captions(photos)
     check_clean(photos, exclude)
     options: dict[str, Any] = {"workers": workers, "on_bad_image": on_bad_image, "progress": progress}
     features = split_features(model, towers, photos, config, **options)
@@ -326,16 +328,13 @@ def split_figures(
         metrics["clean"] = clean_metrics(features, photos, exclude, config.ap)
     if rerank:
         again = {name: partial(RERANKINGS[name], config=config.rerank) for name in rerank}
-        found = {name: retrieval_queries(features, photos, config.ap, compare=one) for name, one in again.items()}
-        metrics["reranked"] = {name: one.summary() for name, one in found.items()}
+        ranked = {name: retrieval_queries(features, photos, config.ap, compare=one) for name, one in again.items()}
+        metrics["reranked"] = {name: one.summary() for name, one in ranked.items()}
     return metrics
 
 
-def split_features(
-    model: nn.Module, towers: Towers, photos: PhotoSet, config: EvalConfig, **options: Any
-) -> Features:
-    """`extract` with what the towers and the config say. Raises UserError for a split without a caption."""
-    check_captions(photos)
+def split_features(model: nn.Module, towers: Towers, photos: PhotoSet, config: EvalConfig, **options: Any) -> Features:
+    """`extract` with what the towers and the config say; options: the others of `extract`."""
     return extract(
         model, photos, size=towers.image_size, context=towers.context, batch_size=config.batch_size, **options
     )
@@ -348,14 +347,14 @@ def entry(split: str, metrics: dict[str, Any], selected_on: str | None) -> dict[
     return {"split": split, **flat, "selected_on": selected_on, **parts}
 
 
-def in_lines(metrics: dict[str, Any], parts: bool = False) -> Iterator[str]:
+def in_lines(metrics: dict[str, Any], strata: bool = False) -> Iterator[str]:
     """The figures of `split_figures` for people to read, the main ones first.
 
-    parts: those of the strata and of the captions without colours too.
+    strata: those of the strata and of the captions without colours too.
     """
     yield in_words(metrics)
     yield f"image to text: {in_words(metrics['image_to_text'])}"
-    if parts:
+    if strata:
         for name, figures in metrics["strata"].items():
             yield f"{STRATA[name]}, {figures['queries']:,} queries" + (
                 f": {in_words(figures)}" if figures["queries"] else ""

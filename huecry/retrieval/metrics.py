@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,11 @@ class QueryFigures:
     tied: NDArray[np.bool_]
     gallery: int
     skipped: int | None = None
+
+    def part(self, chosen: NDArray[np.bool_]) -> QueryFigures:
+        """The figures of some of the queries, chosen [Q]; the gallery is the same."""
+        names = ("query", "person", "first", "precision", "penalty", "tied")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in names})
 
     def summary(self) -> dict[str, float]:
         """The means over queries; the keys of `score_metrics`."""
@@ -185,15 +190,23 @@ def rank_top(queries: Tensor, gallery: Tensor, k: int, block: int | None = None)
     """
     if k < 1:
         raise UserError(f"k={k}: ask for at least one result")
-    k = min(k, len(gallery))
+    found = [top_scores(scores, k) for scores in score_blocks(queries, gallery, block)]
+    return torch.cat([scores for scores, _ in found]), torch.cat([index for _, index in found])
+
+
+def top_scores(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k best of each row of scores [b, G], highest first and equal ones by their column, on the CPU.
+
+    Returns scores [b, K] and columns int64 [b, K] with K = min(k, G).
+    """
+    k = min(k, scores.shape[1])
+    least = scores.topk(k, dim=1).values[:, -1].cpu().numpy()
     found_scores, found_index = [], []
-    for scores in score_blocks(queries, gallery, block):
-        least = scores.topk(k, dim=1).values[:, -1].cpu().numpy()
-        for line, bound in zip(scores.cpu().numpy(), least, strict=True):
-            candidates = np.flatnonzero(line >= bound)
-            chosen = candidates[np.argsort(-line[candidates], kind="stable")[:k]]
-            found_scores.append(line[chosen])
-            found_index.append(chosen)
+    for line, bound in zip(scores.cpu().numpy(), least, strict=True):
+        candidates = np.flatnonzero(line >= bound)
+        chosen = candidates[np.argsort(-line[candidates], kind="stable")[:k]]
+        found_scores.append(line[chosen])
+        found_index.append(chosen)
     return torch.from_numpy(np.stack(found_scores)), torch.from_numpy(np.stack(found_index))
 
 
@@ -239,7 +252,7 @@ def _partners(query_ids: Tensor, gallery_ids: Tensor, on_no_match: str) -> dict[
 
 
 @contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
+def full_precision(device: torch.device) -> Iterator[None]:
     """fp32 products whatever the caller has set: no autocast, no TF32, no bf16."""
     switches = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
     before = [switch.fp32_precision for switch in switches]
@@ -262,7 +275,7 @@ def score_blocks(queries: Tensor, gallery: Tensor, block: int | None = None) -> 
     distinct = torch.nn.functional.normalize(distinct, dim=1)
     queries = torch.nn.functional.normalize(queries, dim=1)
     for rows in queries.split(block or max(1, BLOCK_SCORES // len(gallery))):
-        with _full_precision(rows.device):
+        with full_precision(rows.device):
             scores = rows @ distinct.T
         yield scores if column is None else scores[:, column]
 

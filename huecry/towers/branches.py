@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from huecry.errors import UserError
+from huecry.towers.hub import fetch
 
 BRANCHES_FILE = "branches.safetensors"
 """Beside the towers' weights in a model folder that was exported with its branches."""
@@ -46,7 +47,8 @@ class Branches(nn.Module):
 
 def load_branches(source: str) -> Branches | None:
     """The branches of a model folder or a run, None where it has none. Raises UserError for a damaged file."""
-    for folder in (Path(source).expanduser(), Path(source).expanduser() / "model"):
+    place = Path(fetch(source)).expanduser()
+    for folder in (place, place / "model"):
         path = folder / BRANCHES_FILE
         if path.is_file():
             try:

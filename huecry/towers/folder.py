@@ -186,7 +186,7 @@ def _read_weights(name: str, config: CLIPConfig) -> dict[str, Tensor]:
             raise UserError(f"{name}: only pickled weights ({pickles[0]}), never opened; convert them to safetensors")
         raise UserError(f"{name}: no model.safetensors beside its config.json")
     try:
-        with _quiet():
+        with quiet():
             model, report = CLIPModel.from_pretrained(
                 name,
                 config=config,
@@ -208,7 +208,7 @@ def _read_weights(name: str, config: CLIPConfig) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No bar and no table of keys from transformers: what is wrong is told in one line."""
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()

@@ -12,6 +12,7 @@ from transformers import CLIPConfig
 from huecry.data.tokens import MASK, VOCAB
 from huecry.errors import UserError
 from huecry.towers.folder import Source, read_folder_or_hub
+from huecry.towers.hub import fetch
 from huecry.towers.model import Towers
 from huecry.towers.positions import resize
 
@@ -23,7 +24,8 @@ class ModelConfig:
     """The section ``model`` of a recipe.
 
     Attributes:
-        source: ``tiny``, a folder, a run, a Hub name, ``open_clip:ARCH/TAG`` or ``open_clip:ARCH/FILE``.
+        source: ``tiny``, a folder, a run, a Hub name, ``open_clip:ARCH/TAG`` or ``open_clip:ARCH/FILE``. A snapshot,
+            by its folder or as ``hf:org/name``, brings its heads and queues along when a run begins from it.
         image_size: height and width in pixels; None: the checkpoint's own.
         position_mode: how positions are resized when the grid changes, ``bicubic`` or ``bilinear``.
         gradient_checkpointing: recompute layers in the backward pass.
@@ -56,7 +58,7 @@ def load_towers(config: ModelConfig, seed: int = 0) -> Towers:
 
         source = read_open_clip(config.source)
     else:
-        source = read_folder_or_hub(config.source)
+        source = read_folder_or_hub(fetch(config.source))
     words = source.state["text.words.weight"] = source.state["text.words.weight"].float()
     if len(words) < VOCAB:
         raise UserError(f"{config.source}: a vocabulary of {len(words)} words; CLIP's has {VOCAB}")

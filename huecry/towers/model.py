@@ -66,7 +66,7 @@ class Encoded:
         return self._attention
 
 
-class _QuickGELU(nn.Module):
+class QuickGELU(nn.Module):
     """x * sigmoid(1.702 x), written so that autograd keeps one tensor instead of three."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def _layers(config: CLIPVisionConfig | CLIPTextConfig, attention: str) -> nn.Mod
     layers = [CLIPEncoderLayer(config) for _ in range(config.num_hidden_layers)]
     if config.hidden_act == "quick_gelu":
         for layer in layers:
-            layer.mlp.activation_fn = _QuickGELU()
+            layer.mlp.activation_fn = QuickGELU()
     return nn.ModuleList(layers)
 
 

@@ -1,4 +1,4 @@
-"""Weights in open_clip's format, by tag or from a file: ViT with a causal text tower only."""
+"""Weights in open_clip's format, read by tag or from a file, and written: ViT with a causal text tower only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import CLIPConfig
+from transformers import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 
 from huecry.data.tokens import VOCAB
 from huecry.errors import UserError
@@ -177,6 +177,75 @@ def _convert_block(name: str, weight: Tensor) -> list[tuple[str, Tensor]]:
         if name.startswith(theirs):
             return [(ours + name.removeprefix(theirs), weight)]
     return [(name, weight)]
+
+
+def to_open_clip(
+    config: CLIPConfig, state: dict[str, Tensor], image_size: tuple[int, int]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(model_cfg, weights) of towers in open_clip's format, which holds rectangles as they are.
+
+    Args:
+        config: transformers' description of both towers.
+        state: weights under this library's names, positions on the grid of ``image_size``.
+        image_size: height and width in pixels.
+
+    Raises:
+        UserError: towers that open_clip's own layers cannot hold.
+    """
+    vision, text = config.vision_config, config.text_config
+    if vision.hidden_act != text.hidden_act or vision.hidden_act not in ("gelu", "quick_gelu"):
+        acts = f"{vision.hidden_act} and {text.hidden_act}"
+        raise UserError(f"open_clip has one activation for both towers, gelu or quick_gelu; these have {acts}")
+    height, width = image_size
+
+    def common(tower: CLIPVisionConfig | CLIPTextConfig) -> dict[str, Any]:
+        shape = {"width": tower.hidden_size, "layers": tower.num_hidden_layers}
+        ratio = tower.intermediate_size / tower.hidden_size
+        exact = int(tower.hidden_size * ratio) == tower.intermediate_size  # as open_clip computes it back
+        shape["mlp_ratio"] = ratio if exact else math.nextafter(ratio, math.inf)
+        return shape if tower.layer_norm_eps == 1e-5 else shape | {"norm_kwargs": {"eps": tower.layer_norm_eps}}
+
+    settings = {
+        "embed_dim": config.projection_dim,
+        "quick_gelu": vision.hidden_act == "quick_gelu",
+        "vision_cfg": {
+            **common(vision),
+            "image_size": height if height == width else [height, width],
+            "patch_size": vision.patch_size,
+            "head_width": vision.hidden_size // vision.num_attention_heads,
+        },
+        "text_cfg": {
+            **common(text),
+            "context_length": text.max_position_embeddings,
+            "vocab_size": text.vocab_size,
+            "heads": text.num_attention_heads,
+        },
+    }
+    names = {ours: theirs for theirs, ours in _OTHERS.items()}
+    weights: dict[str, Tensor] = {}
+    for name, weight in state.items():
+        block = re.fullmatch(r"(image|text)\.layers\.(\d+)\.(.+)", name)
+        if block:
+            prefix = f"{'visual.' if block[1] == 'image' else ''}transformer.resblocks.{block[2]}."
+            weights.update((prefix + key, part) for key, part in _block_of(block[3], name, state))
+        elif name.endswith("projection.weight"):
+            weights["visual.proj" if name.startswith("image") else "text_projection"] = weight.T.contiguous()
+        else:
+            weights[names.get(name, name)] = weight
+    return settings, weights
+
+
+def _block_of(name: str, key: str, state: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
+    """The reverse of `_convert_block`; the query stands for the key and the value, too."""
+    stacked = re.fullmatch(r"self_attn\.([qkv])_proj\.(weight|bias)", name)
+    if stacked is None:
+        return next(
+            [(theirs + name.removeprefix(ours), state[key])] for theirs, ours in _BLOCK.items() if name.startswith(ours)
+        )
+    if stacked[1] != "q":
+        return []
+    parts = [state[key.replace("q_proj", f"{part}_proj")] for part in "qkv"]
+    return [(f"attn.in_proj_{stacked[2]}", torch.cat(parts))]
 
 
 def _grid(settings: dict[str, Any], cells: int, source: str) -> tuple[int, int]:

@@ -41,7 +41,7 @@ def exit_status(work: Callable[[], object], debug: bool) -> int:
         print(f"huecry: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except Stopped as stop:
-        print(f"huecry: stopped by {stop} after a snapshot; go on with train.resume=true", file=sys.stderr)
+        print(f"huecry: stopped by {stop} {stop.advice}", file=sys.stderr)
         return stop.status
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,12 +12,12 @@ from torch import distributed
 from huecry.processes import world
 
 
-class Stopped(Exception):  # not a failure: the snapshot is written, the process ends on request
-    """Training ended early, with a snapshot, because of a signal. `status`: the process's exit status."""
+class Stopped(Exception):  # not a failure: what was done is written, the process ends on request
+    """Work ended early because of a signal. status: the process's exit status. advice: what is kept, how to go on."""
 
-    def __init__(self, signum: int) -> None:
+    def __init__(self, signum: int, advice: str = "after a snapshot; go on with train.resume=true") -> None:
         super().__init__(signal.Signals(signum).name)
-        self.status = 128 + signum
+        self.status, self.advice = 128 + signum, advice
 
 
 class StopSignals:

@@ -38,15 +38,19 @@ from huecry.retrieval.evaluate import (
 )
 from huecry.towers import ModelConfig, Towers, load_branches, load_towers
 from huecry.training.bundle import Bundle
+from huecry.training.continuation import take_up
 from huecry.training.labels import LabelTable
+from huecry.training.optim import freeze
+from huecry.training.provenance import write_provenance
+from huecry.training.pushes import Pushes
 from huecry.training.task import Facts, Task
 from huecry.training.trainer import EpochContext, Trainer
 
 FREE = frozenset(
     {"run.dir", "train.resume", "train.cpu_threads", "train.keep", "train.save_every", "train.track", "data.workers"}
-    | {"data.on_bad_image", "data.exclude", "data.weights"}
+    | {"data.on_bad_image", "data.source", "data.exclude", "data.weights", "train.push_to_hub", "train.push_every"}
 )
-"""Keys that a resumed run may change: they do not touch what it has computed. Of a list the content counts."""
+"""Keys that a resumed run may change: they do not touch what it has computed. Of data and lists the content counts."""
 LISTS = {"data.exclude_sha256": "data.exclude", "data.weights_sha256": "data.weights"}
 
 Hook = Callable[[EpochContext], None]
@@ -86,8 +90,11 @@ def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hoo
         return finished
     set_seed(recipe.run.seed)  # the same on every process: nothing would make unequal buffers equal later
     bundle = build_bundle(recipe, table, photos)
+    if taken := take_up(bundle, recipe.model.source, photos.fingerprint):
+        accelerator.print(taken)
     set_seed(recipe.run.seed, device_specific=True)
     select = splits.get(recipe.eval.select_on)
+    push = Pushes(recipe, accelerator)
 
     options: dict[str, Any] = {"workers": recipe.data.workers, "on_bad_image": recipe.data.on_bad_image}
     options["progress"] = accelerator.is_main_process
@@ -102,9 +109,9 @@ def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hoo
         photos,
         recipe.folder,
         evaluate=None if select is None else lambda model: evaluate(model, select),
-        before_epoch=before_epoch,
+        before_epoch=push.between(before_epoch),
     )
-    _write_recipe(recipe, accelerator)
+    _write_recipe(recipe, splits, accelerator)
     if recipe.train.track:
         accelerator.init_trackers("huecry", config={"recipe": recipe.name})
     trainer.fit()
@@ -118,6 +125,7 @@ def run_stage(recipe: Recipe, table: Mapping[str, type[Task]], before_epoch: Hoo
     if accelerator.is_main_process:
         write_file(recipe.folder / "results.json", json.dumps(results, indent=1) + "\n")
     accelerator.print(f"model and results: {recipe.folder}")
+    push()
     for tracker in accelerator.trackers:
         tracker.finish()
     return results
@@ -137,7 +145,7 @@ def training_photos(recipe: Recipe, splits: dict[str, PhotoSet], lists: PairList
     if photos is None or not len(photos.row_image):
         raise UserError(
             f"data.source={recipe.data.source}: no training photograph has a caption (splits: {', '.join(splits)}); "
-            "mark photographs as split train"
+            "write captions, or mark photographs that have some as split train"
         )
     return photos
 
@@ -169,7 +177,9 @@ def build_bundle(recipe: Recipe, table: Mapping[str, type[Task]], photos: PhotoS
     towers = load_towers(recipe.model, recipe.run.seed)
     facts = facts_of(towers, photos, labelled=recipe.data.labels == "given")
     tasks = {name: find_task(name, table)(config, facts) for name, config in recipe.tasks.items()}
-    return Bundle(towers, tasks, LabelTable(photos, recipe.data.labels))
+    bundle = Bundle(towers, tasks, LabelTable(photos, recipe.data.labels))
+    freeze(towers, recipe.optim.freeze)
+    return bundle
 
 
 def facts_of(towers: Towers, photos: PhotoSet, labelled: bool) -> Facts:
@@ -233,11 +243,12 @@ def _finished(recipe: Recipe) -> dict[str, Any] | None:
     return None
 
 
-def _write_recipe(recipe: Recipe, accelerator: Accelerator) -> None:
+def _write_recipe(recipe: Recipe, splits: dict[str, PhotoSet], accelerator: Accelerator) -> None:
     """Make the run folder, now that nothing in the recipe stands against the run."""
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         write_file(recipe.folder / "config.yaml", recipe.to_yaml())
+        write_provenance(recipe, splits)
     accelerator.wait_for_everyone()
 
 
@@ -312,9 +323,14 @@ def report(recipe: Recipe, table: Mapping[str, type[Task]]) -> None:
         print(f"data: {error}")
     try:
         towers = load_towers(recipe.model, recipe.run.seed)
-        millions = sum(parameter.numel() for parameter in towers.parameters()) / 1e6
+        freeze(towers, recipe.optim.freeze)
+        sizes = [(parameter.numel() / 1e6, parameter.requires_grad) for parameter in towers.parameters()]
+        whole, frozen = sum(size for size, _ in sizes), sum(size for size, learns in sizes if not learns)
         height, width = towers.image_size
-        print(f"towers: {millions:.1f} M parameters, pictures {height}x{width}, features of {towers.embed_dim}")
+        print(
+            f"towers: {whole:.1f} M parameters{f', {frozen:.1f} M of them frozen' if frozen else ''}, "
+            f"pictures {height}x{width}, features of {towers.embed_dim}"
+        )
     except UserError as error:
         print(f"towers: {error}")
     views = sorted({view for name, entry in recipe.tasks.items() for view in find_task(name, table).reads(entry)})

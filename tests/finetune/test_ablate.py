@@ -205,6 +205,28 @@ def test_what_a_grid_leaves(grid, photo_folder):
 
 
 @pytest.mark.slow
+def test_a_grid_with_a_list_reports_clean_figures_too(photo_folder, tmp_path):
+    exclude, out = tmp_path / "exclude.jsonl", tmp_path / "out"
+    lines = ({"file": "val/0_0.png", "caption": 0}, {"file": "train/0_0.png"})
+    exclude.write_text("\n".join(map(json.dumps, lines)))
+    assert main([*command(photo_folder, out, "--labelled"), f"data.exclude={exclude}"]) == 0
+    report = json.loads((out / "ablation.json").read_text())
+    for entry, clean in zip(report["rows"], report["clean"], strict=True):
+        name = f"{entry['row'].replace(' ', '')}-{'1' if entry['labelled'] else 'zero_shot'}-0.json"
+        result = json.loads((out / "results" / name).read_text())
+        assert (result["queries"], result["clean"]["queries"], result["clean"]["excluded"]) == (8, 7, 1)
+        assert entry["mAP"]["mean"] == result["mAP"]
+        assert clean["mAP"]["mean"] == result["clean"]["mAP"]
+        stage = "finetune-1" if entry["labelled"] else "pretrain"
+        run = out / "runs" / f"{entry['row'].replace(' ', '')}-0" / stage
+        figures = json.loads((run / "results.json").read_text())["val"]["clean"]
+        assert figures.items() <= result["clean"].items()
+    table = (out / "table.md").read_text()
+    assert table.count("| zero-shot ") == 4
+    assert "Without what data.exclude names:" in table
+
+
+@pytest.mark.slow
 def test_only_what_is_missing_is_made(copy, photo_folder, calls, capsys):
     before = contents(copy)
     again = command(photo_folder, copy, "--labelled", "0.5", "data.on_bad_image=skip")

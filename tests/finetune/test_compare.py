@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from huecry.errors import UserError
-from huecry.finetune.compare import bootstrap, plot, share_name, summarise, table
+from huecry.finetune.compare import bootstrap, plot, share_name, summarise, table, without_pairs
 
 
 def slow_bootstrap(differences: list[list[float]], queries: list[int], draws: int) -> tuple[float, float]:
@@ -61,7 +61,7 @@ def test_two_persons_by_hand():
     assert (mean, low, high) == pytest.approx((1.0, 0.0, 4.0))
 
 
-def result(row: str, seed: int, labelled: float, ann: float, ben: float) -> dict[str, Any]:
+def result(row: str, seed: int | None, labelled: float, ann: float, ben: float) -> dict[str, Any]:
     """ann has three queries, ben one."""
     mean = (3 * ann + ben) / 4
     figures = {"R1": mean - 5, "R10": mean + 20, "mAP": mean}
@@ -91,6 +91,34 @@ def test_means_and_differences_by_hand():
     assert row["difference"] == {"mean": 2, "low": 2, "high": 2, "seeds": [0, 1]}
     assert entries[0, "all"]["R1"] == {"mean": -2, "std": None, "runs": [-2]}
     assert entries[0, "all"]["difference"]["mean"] == 1
+
+
+def test_every_row_has_an_interval_of_its_own():
+    """ann with three queries and ben with one: a draw holds one of them twice, or both."""
+    (entry,) = summarise([result("all", 0, 1, 20, 28)], "contrastive")
+    assert (entry["mAP"]["mean"], entry["interval"]) == (22, {"low": 20, "high": 28})
+    (entry,) = summarise([result("all", seed, 1, 20 + seed, 20 + seed) for seed in range(2)], "contrastive")
+    assert entry["interval"] == pytest.approx({"low": 20, "high": 21})
+
+
+def test_a_model_that_no_run_made_stands_beside_every_seed():
+    given = [result("CLIP", None, 1, 20, 20), *RESULTS[2:4]]
+    for base, other, sign in (("CLIP", "contrastive", 1), ("contrastive", "CLIP", -1)):
+        entries = {entry["row"]: entry for entry in summarise(given, base)}
+        gap = entries[other]["difference"]
+        assert (gap["mean"], gap["seeds"]) == (sign * 1.5, [0, 1])  # 20 and 23 beside 20
+        assert entries["CLIP"]["seeds"] == [None]
+    alone = [result("CLIP", None, 1, 20, 20), result("another", None, 1, 21, 21)]
+    assert summarise(alone, "CLIP")[1]["difference"] == {"mean": 1, "low": 1, "high": 1, "seeds": [None]}
+
+
+def test_results_without_the_pairs_of_a_list():
+    clean = [
+        {**one, "clean": {key: one[key] for key in ("R1", "R10", "mAP", "person_ap")} | {"mAP": 1}} for one in RESULTS
+    ]
+    found = without_pairs(clean)
+    assert [(one["row"], one["seed"], one["mAP"]) for one in found] == [(one["row"], one["seed"], 1) for one in RESULTS]
+    assert without_pairs([*clean, RESULTS[0]]) == []
 
 
 def test_rows_that_were_asked_other_queries():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ from torch.nn import functional as F
 from huecry.data.pair_lists import PairList, read_pair_list
 from huecry.data.readers import read
 from huecry.data.records import PhotoSet, Record
-from huecry.data.tokens import tokenize
+from huecry.data.tokens import MASK, encode, tokenize
 from huecry.errors import UserError
 from huecry.retrieval.evaluate import (
+    PARTS,
     EvalConfig,
     Features,
     average_by_person,
@@ -28,6 +31,7 @@ from huecry.retrieval.evaluate import (
     extract,
     identities,
     image_to_text_metrics,
+    in_lines,
     retrieval_metrics,
     retrieval_queries,
     split_figures,
@@ -243,6 +247,36 @@ def test_image_to_text_is_the_transposed_question():
     assert found["mAP"] == pytest.approx(100 * np.mean(precisions))
 
 
+# without colours
+
+
+def test_captions_whose_colours_are_erased(bundle, photos):
+    """As if the word whose id is the mask's stood in the place of the colours."""
+    assert encode("jekyll") == (MASK,)
+    colours = re.compile("red|blue|green|yellow|white|black|orange|purple|grey|brown|pink")
+    bare = [replace(one, captions=tuple(colours.sub("jekyll", said) for said in one.captions)) for one in photos]
+    found = split_figures(bundle, bundle.towers, photos, EvalConfig(), None)
+    erased = found["colour_erased"]
+    drops = {key: erased.pop(f"{key}_drop") for key in ("R1", "mAP")}
+    assert drops == {key: found[key] - erased[key] for key in drops}
+    assert any(drops.values())
+    alone = evaluate_split(bundle, bundle.towers, PhotoSet("train", bare), EvalConfig()).summary()
+    assert erased == pytest.approx(alone)
+
+
+def test_the_lines_for_people(bundle, photos):
+    found = split_figures(bundle, bundle.towers, photos, EvalConfig(), None)
+    short, long = (list(in_lines(found, strata=shown)) for shown in (False, True))
+    assert long[: len(short)] == short
+    assert [line.partition(":")[0] for line in long[len(short) :]] == [
+        "with a colour word, 18 queries",
+        "without a colour word, 0 queries",
+        "with a negation, 0 queries",
+        "without a negation, 18 queries",
+        "colour words erased",
+    ]
+
+
 # with and without the pairs of a list
 
 
@@ -303,9 +337,11 @@ def test_evaluation_reports_all_and_clean(bundle, photos, excluding):
     both = split_figures(bundle, bundle.towers, photos, EvalConfig(), exclude)
     plain = split_figures(bundle, bundle.towers, photos, EvalConfig(), None)
     clean = both.pop("clean")
+    strata = both["strata"]
+    assert (strata.pop("flagged")["queries"], strata.pop("not_flagged")["queries"]) == (3, 15)
     assert both == plain
-    del plain["image_to_text"]
-    assert plain == evaluate_split(bundle, bundle.towers, photos, EvalConfig()).summary()
+    flat = {key: value for key, value in plain.items() if key not in PARTS}
+    assert flat == evaluate_split(bundle, bundle.towers, photos, EvalConfig()).summary()
     fewer = PhotoSet("train", [photos[1], *photos[2:]])
     features = features_of(bundle, fewer)
     alone = retrieval_queries(features, fewer, rows=np.arange(len(fewer.row_image)) != 1).summary()

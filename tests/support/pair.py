@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -23,7 +24,10 @@ from huecry.data.order import BatchOrder, random_order
 from huecry.data.readers import read
 from huecry.data.views import Shape
 from huecry.processes import gather, global_mean, world
+from huecry.retrieval.encoder import Encoder
 from huecry.retrieval.evaluate import evaluate_split
+from huecry.retrieval.index_file import read_index
+from huecry.retrieval.indexing import index
 from huecry.tasks import TASKS
 from huecry.training.bundle import Bundle
 from huecry.training.signals import Stopped
@@ -89,7 +93,7 @@ TASK_SETS: dict[str, dict[str, Any]] = {
     "moco": {"moco": {"queue_size": 40}},
     "moco_union": {"moco": {"queue_size": 40, "negatives": "union", "intra": True, "image_key": "rgb2"}},
     "moco_multi_positive": {"moco": {"queue_size": 40, "negatives": "multi_positive"}},
-    "clustering": {"clustering": {"mine": 0.7}},
+    "clustering": {"clustering": {"mine": 0.7, "across": 0.7}},
     "all": {"contrastive": {}, "sdm": {}, "identity": {"scale": 28.0}, "queue": {}},
 }
 
@@ -212,6 +216,36 @@ def resumed(photos: str, out: Path) -> dict[str, Any]:
     return found
 
 
+def indexed(photos: str, out: Path) -> dict[str, Any]:
+    """An index whose making a signal to the last process alone stopped, and which was then finished."""
+    original, batches = Encoder.encode_pixels, 0
+    rank, size = world()
+
+    def encode_pixels(self: Encoder, pixels: Tensor) -> Tensor:
+        nonlocal batches
+        batches += 1
+        if batches == 2 and rank == size - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, pixels)
+
+    arguments = ("tiny", photos, ["data.workers=0", "eval.batch_size=3", "train.cpu_threads=1"])
+    Encoder.encode_pixels = encode_pixels  # type: ignore[method-assign]
+    try:
+        index(*arguments, out=str(out / "photos.safetensors"))
+    except Stopped as stopped:
+        status = stopped.status
+    finally:
+        Encoder.encode_pixels = original  # type: ignore[method-assign]
+    PartialState().wait_for_everyone()
+    parts = len([*out.glob("photos.safetensors.parts/*.safetensors")])
+    PartialState().wait_for_everyone()
+    index(*arguments, out=str(out / "photos.safetensors"))
+    PartialState().wait_for_everyone()
+    made = read_index(out / "photos.safetensors")
+    found = {"paths": made.paths, "features": made.features.clone(), "hashes": made.hashes.clone()}
+    return {**found, "status": status, "parts": parts, "left": sorted(path.name for path in out.glob("photos*"))}
+
+
 def unequal_counts() -> dict[str, Any]:
     """A mean over data-dependent elements: three on the first process, none on the second."""
     rank, _ = world()
@@ -225,7 +259,11 @@ def run_all(photos: str, out: Path) -> dict[str, Any]:
     """Every scenario by name."""
     results: dict[str, Any] = {name: gradients(photos, name) for name in TASK_SETS}
     results |= {f"trained_{sampler}": trained(photos, out / sampler, sampler) for sampler in ("random", "identity")}
-    return results | {"unequal_counts": unequal_counts(), "resumed": resumed(photos, out)}
+    return results | {
+        "unequal_counts": unequal_counts(),
+        "resumed": resumed(photos, out),
+        "indexed": indexed(photos, out),
+    }
 
 
 if __name__ == "__main__":

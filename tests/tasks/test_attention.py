@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from huecry.tasks.attention import Attention, Block, pick
+from huecry.tasks.heads import IrraHead
 from huecry.towers.packing import packing_of
 
 WIDTH = 128
@@ -53,6 +54,25 @@ def test_a_block_is_what_its_docstring_says() -> None:
     inner = F.gelu(F.linear(F.layer_norm(expected, (WIDTH,)), block.mlp[1].weight, block.mlp[1].bias))
     expected = expected + F.linear(inner, block.mlp[3].weight, block.mlp[3].bias)
     assert torch.allclose(block(hidden[VALID], PACKING, context[VALID], PACKING), expected[VALID], atol=1e-5)
+
+
+def test_the_irra_head_is_torchs_layers_with_the_activation_of_clip() -> None:
+    def activation(x: torch.Tensor) -> torch.Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+    torch.manual_seed(0)
+    head = IrraHead(WIDTH, 2)
+    text, image = tokens(7, 0), tokens(5, 1)
+    context = F.layer_norm(image, (WIDTH,))
+    expected, _ = by_torch(head.cross)(F.layer_norm(text, (WIDTH,)), context, context)
+    for block in head.blocks:
+        layer = nn.TransformerEncoderLayer(WIDTH, 2, 4 * WIDTH, 0.0, activation, batch_first=True, norm_first=True)
+        layer.self_attn = by_torch(block.self_attention)
+        layer.linear1, layer.linear2 = block.mlp[1], block.mlp[3]
+        expected = layer(expected, src_key_padding_mask=~VALID)
+    expected = F.layer_norm(activation(head.linear(F.layer_norm(expected, (WIDTH,)))), (WIDTH,))
+    everywhere = torch.arange(7).expand(3, -1)
+    assert torch.allclose(head(text, VALID, image, everywhere)[VALID], expected[VALID], atol=1e-5)
 
 
 def test_tokens_without_padding_are_taken_as_they_are() -> None:

@@ -59,8 +59,27 @@ def test_memory_loss(step: Any, twin: Any) -> None:
     assert loss.item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_contrast_with_the_means_of_the_other_modality(step: Any, twin: Any) -> None:
+    alone, across = (step({"clustering": {**ALONE, "temperature": 0.2, "across": one}}) for one in (0.0, 3.0))
+    losses = []
+    for bundle, batch, *_ in (alone, across):
+        remembering(bundle)
+        losses.append(bundle(batch)[0].item())
+    bundle, batch, images, texts, _ = across
+    task = bundle.tasks["clustering"]
+    labels = bundle.labels.image.tolist(), bundle.labels.text.tolist()
+    expected = sum(
+        memory_loss(twin.cosines(features, memory), known, own.tolist(), 0.2) / 2
+        for features, memory, known, own in (
+            (texts, task.images, labels[0], batch.image),
+            (images, task.texts, labels[1], batch.row),
+        )
+    )
+    assert losses[1] - losses[0] == pytest.approx(3 * expected, rel=1e-4)
+
+
 def test_the_number_of_a_cluster_does_not_matter(drawn: Any) -> None:
-    bundle, batch = drawn({"clustering": {"mine": 1.0}})
+    bundle, batch = drawn({"clustering": {"mine": 1.0, "across": 1.0}})
     remembering(bundle)
     before = bundle(batch)[0].item()
     labels = bundle.labels

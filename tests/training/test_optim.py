@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from small_runs import stage
 from torch import nn
 
-from huecry.training.optim import MuonAdamW, OptimConfig, build_optimizer, learning_rate, momentum_at
+from huecry.cli import main
+from huecry.config import build_recipe
+from huecry.errors import UserError
+from huecry.towers import ModelConfig, load_towers
+from huecry.training.optim import (
+    FreezeConfig,
+    MuonAdamW,
+    OptimConfig,
+    build_optimizer,
+    freeze,
+    learning_rate,
+    momentum_at,
+)
 
 
 def test_groups(tiny_bundle: Any) -> None:
@@ -45,6 +59,59 @@ def test_muon_takes_the_matrices_of_linear_layers(tiny_bundle: Any) -> None:
     assert scales["tasks.colour_words.hue.weight"] == 42.0
     assert scales["tasks.colour_words.hue.bias"] == 7.0
     assert scales["towers.text.words.weight"] == 1.0
+
+
+def test_rates_fall_from_layer_to_layer(tiny_bundle: Any) -> None:
+    """Four layers of the image tower and three of the text tower, by hand; above them the rate is the full one."""
+    bundle = tiny_bundle({"colour_words": {"blocks": 1}})
+    names = {id(parameter): name for name, parameter in bundle.named_parameters()}
+    optimiser = build_optimizer(bundle, OptimConfig(head_lr_scale=7.0, muon=6.0, layer_decay=0.5))
+    scales = {names[id(parameter)]: group["scale"] for group in optimiser.param_groups for parameter in group["params"]}
+    expected = {
+        "towers.image.positions": 0.5**5,
+        "towers.image.pre_norm.weight": 0.5**5,
+        "towers.image.layers.0.mlp.fc1.bias": 0.5**4,
+        "towers.image.layers.3.mlp.fc1.weight": 6 * 0.5,
+        "towers.image.norm.weight": 1,
+        "towers.text.words.weight": 0.5**4,
+        "towers.text.layers.0.mlp.fc1.weight": 6 * 0.5**3,
+        "towers.text.layers.2.layer_norm1.weight": 0.5,
+        "towers.text.projection.weight": 6,
+        "towers.logit_scale": 1,
+        "tasks.colour_words.hue.bias": 7,
+    }
+    assert {name: scales[name] for name in expected} == expected
+    assert scales.keys() == set(names.values())
+
+
+def test_what_is_frozen(tiny_bundle: Any) -> None:
+    towers = tiny_bundle({"contrastive": {}}).towers
+    before = {name for name, parameter in towers.named_parameters() if parameter.requires_grad}
+    freeze(towers, FreezeConfig())
+    assert {name for name, parameter in towers.named_parameters() if parameter.requires_grad} == before
+    freeze(towers, FreezeConfig(image=0.5, text=1.0))
+    frozen = {name for name, parameter in towers.named_parameters() if not parameter.requires_grad}
+    below = ("image.patch", "image.class", "image.positions", "image.pre_norm", "image.layers.0.", "image.layers.1.")
+    assert frozen == {name for name in before if name.startswith((*below, "text."))}
+
+
+def test_something_must_learn() -> None:
+    with pytest.raises(UserError, match=r"^optim\.freeze: both towers whole"):
+        build_recipe("toy", {}, ["optim.freeze.image=1", "optim.freeze.text=1"], {})
+
+
+def test_a_run_leaves_what_is_frozen_as_it_was(photo_folder: Path, tmp_path: Path, capsys: Any) -> None:
+    changes = ("model.source=tiny", "optim.freeze.image=0.5", "optim.freeze.text=1", "optim.layer_decay=0.8")
+    run = stage(photo_folder, tmp_path / "run", *changes, "train.gradients_every=1")
+    assert main([*run, "--dry-run"]) == 0
+    assert " M of them frozen, pictures 128x64" in capsys.readouterr().out
+    assert main(run) == 0
+    before, after = (load_towers(ModelConfig(source)).state_dict() for source in ("tiny", str(tmp_path / "run")))
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    learnt = {name for name in before if name.startswith(("image.layers.2", "image.layers.3", "image.norm"))}
+    learnt = {name for name in learnt if "k_proj.bias" not in name}  # softmax does not see it: no gradient to speak of
+    assert same >= {name for name in before if name.startswith(("text.", "image.layers.0", "image.layers.1"))}
+    assert not same & {*learnt, "image.projection.weight"}
 
 
 def layers() -> nn.Module:

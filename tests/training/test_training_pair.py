@@ -121,3 +121,13 @@ def test_a_signal_to_one_process_stops_all_and_the_run_resumes_exactly(processes
 def test_mean_over_elements_that_one_process_lacks(both: Any) -> None:
     assert float(both[0]["unequal_counts"]["mean"]) == 3.0
     assert float(both[1]["unequal_counts"]["mean"]) == 3.0
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_index_that_was_stopped_is_finished_by_all(processes: int, both: Any) -> None:
+    alone, found = both[0]["indexed"], both[processes - 1]["indexed"]
+    assert (found["status"], found["parts"]) == (128 + 15, processes)
+    assert found["left"] == ["photos.safetensors"]
+    assert len(found["paths"]) == 24
+    assert (found["paths"], found["hashes"].tolist()) == (alone["paths"], alone["hashes"].tolist())
+    assert torch.allclose(found["features"], alone["features"], rtol=0, atol=1e-6)
