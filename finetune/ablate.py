@@ -297,9 +297,10 @@ def _check_folder(grid: Grid, main: bool) -> None:
             change = changed_key(before.get(section) or {}, values)
             if change is not None:
                 key, old, new = change
+                remedy = "give data.source the old data" if section == "photographs" else "give the key its old value"
                 raise UserError(
                     f"{grid.out}: was begun with {section}.{key}={old}, this command has {section}.{key}={new}; "
-                    "give the key its old value to go on, or choose another --out"
+                    f"{remedy} to go on, or choose another --out"
                 )
     elif not saved.exists() and grid.out.exists() and (not grid.out.is_dir() or any(grid.out.iterdir())):
         raise UserError(f"{grid.out}: not empty, and not the folder of a grid; choose another --out")

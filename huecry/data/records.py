@@ -16,6 +16,8 @@ from PIL import Image, ImageOps
 from huecry.errors import UserError
 
 UNKNOWN = -1
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""What a photograph's file may hold, whatever its name: no format that another program would be started for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Record:
         """
         try:
             if isinstance(self.image, Path):
-                with Image.open(self.image) as picture:
+                with Image.open(self.image, formats=FORMATS) as picture:
                     return ImageOps.exif_transpose(picture).convert("RGB")
             return self.image.dataset[self.image.index][self.image.column].convert("RGB")
         except (

@@ -12,8 +12,9 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from huecry.publish.story import METRICS, Stage, Story
+from huecry.publish.story import METRICS, Story
 from huecry.towers import Towers
+from huecry.training.provenance import Stage
 
 NAMES = {
     "R1": ("recall_at_1", "Recall@1, percent"),
@@ -150,7 +151,7 @@ def write_snapshot_card(repo: str, story: Story, step: int) -> str:
             f"A training run of huecry to go on from, as it stood after {step:,} optimiser steps: the two towers, "
             "the heads, queues and momentum towers of its objectives, and the state of its optimiser. It is no model "
             "for use in other libraries. Weights are safetensors; the optimiser's state is a torch file of tensors and "
-            "numbers, which huecry reads without unpickling anything else."
+            "numbers, which huecry reads with `weights_only`."
         ),
         f"## Training so far\n\n{_training(story)}",
         "## Go on\n\n"
@@ -240,13 +241,11 @@ def _training(story: Story) -> str:
 
 
 def _stage(stage: Stage) -> str:
-    train, tasks = stage.config.get("train") or {}, stage.config.get("tasks") or {}
     recipe = f"Recipe `{stage.recipe}`" if stage.recipe else "A recipe whose name is not known"
     sizes = f" ({'; '.join(stage.sizes)})" if stage.sizes else ""
-    samples = int(train.get("batch_size", 1)) * int(train.get("accumulate", 1))
     chosen = "" if stage.chosen in (None, stage.steps) else f", of which the model is that of step {stage.chosen:,}"
-    weights = ", ".join(f"`{name}` {task.get('weight', 1.0):g}" for name, task in tasks.items() if task)
-    text = f"{recipe} on {', '.join(stage.data)}{sizes}: {stage.steps:,} steps of {samples} samples{chosen}. "
+    weights = ", ".join(f"`{name}` {weight:g}" for name, weight in stage.objectives.items())
+    text = f"{recipe} on {', '.join(stage.data)}{sizes}: {stage.steps:,} steps of {stage.samples} samples{chosen}. "
     text += f"Objectives and their weights: {weights}."
     if stage.version:
         text += f" huecry {stage.version}" + (f", commit `{stage.commit}`." if stage.commit else ".")

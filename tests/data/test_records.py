@@ -88,3 +88,10 @@ def test_what_cannot_be_decoded_is_named(tmp_path):
         with pytest.raises(UserError, match=r"cam/a\.png: the picture cannot be read .* data\.on_bad_image") as raised:
             Record(tmp_path / "a.png", (), None, "cam/a.png").open()
         assert "\n" not in str(raised.value)
+
+
+def test_no_other_program_is_started_for_a_picture(tmp_path):
+    Image.new("RGB", (8, 4)).save(tmp_path / "a.eps")
+    (tmp_path / "a.jpg").write_bytes((tmp_path / "a.eps").read_bytes())
+    with pytest.raises(UserError, match="cannot identify image file"):
+        Record(tmp_path / "a.jpg", (), None, "a.jpg").open()

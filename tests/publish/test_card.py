@@ -95,10 +95,13 @@ def test_a_model_that_was_not_trained_here_claims_nothing():
 
 
 @pytest.mark.slow
-def test_every_stage_is_told(finished_run, photo_folder, tmp_path):
+def test_every_stage_is_told_though_the_first_run_be_gone(finished_run, photo_folder, tmp_path):
     run = tmp_path / "second"
-    changes = [f"model.source={finished_run}", f"data.source={photo_folder}", f"run.dir={run}", *SMALL]
+    shutil.copytree(finished_run, tmp_path / "first")
+    changes = [f"model.source={tmp_path / 'first'}", f"data.source={photo_folder}", f"run.dir={run}", *SMALL]
     assert main(["finetune", *changes, "eval.select_on=test"]) == 0
+    shutil.rmtree(tmp_path / "first")
+    assert str(tmp_path) not in (run / PROVENANCE).read_text()
     text = card_of(str(run))
     first, second = re.findall(r"^\d\. (.*?)(?=^\d\. |^## )", text, re.MULTILINE | re.DOTALL)
     assert "From random weights:" in text

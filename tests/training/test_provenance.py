@@ -8,7 +8,8 @@ from importlib.metadata import version
 
 import pytest
 
-from huecry.training.provenance import PROVENANCE, commit, data_name, origin
+from huecry.errors import UserError
+from huecry.training.provenance import PROVENANCE, Stage, commit, data_name, origin, stages_of
 
 
 def git(folder, *arguments):
@@ -41,6 +42,37 @@ def test_a_run_notes_recipe_data_and_versions(finished_run, photo_folder):
     assert found["origin"] == {"began": "random weights", "base": None}
     assert found["versions"]["huecry"] == version("huecry")
     assert str(photo_folder.parent) not in text
+
+
+def test_the_stage_that_a_run_is(finished_run, photo_folder):
+    known = json.loads((finished_run / PROVENANCE).read_text())
+    assert stages_of(finished_run) == [
+        Stage(
+            recipe="pretrain/people",
+            data=[photo_folder.name],
+            sizes=known["sizes"],
+            objectives={"contrastive": 1.0},
+            samples=8,
+            steps=2,
+            chosen=2,
+            commit=known["commit"],
+            version=version("huecry"),
+        )
+    ]
+
+
+def test_a_run_without_notes_and_one_with_strange_ones(tmp_path):
+    (tmp_path / "config.yaml").write_text(
+        "data: {source: [people, /some/where/photos]}\ntrain: {batch_size: 4, accumulate: 3}\n"
+        "tasks: {sdm: {weight: 0.5}, mlm: null}\neval: {select_on: val, metric: R1}\n"
+    )
+    lines = [{"step": 5, "val": {"R1": 2.0}}, {"step": 10, "val": {"R1": 3.0}}, {"step": 15, "val": {"R1": 3.0}}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 2')
+    (stage,) = stages_of(tmp_path)
+    assert stage == Stage(None, ["people", "photos"], [], {"sdm": 0.5}, 12, 15, 10, None, None)
+    (tmp_path / PROVENANCE).write_text('{"before": [{"recipes": 1}]}')
+    with pytest.raises(UserError, match=PROVENANCE):
+        stages_of(tmp_path)
 
 
 def test_names_for_outside(tmp_path, monkeypatch):
