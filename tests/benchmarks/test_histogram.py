@@ -55,6 +55,7 @@ def test_rare_terms_are_dropped(histogram):
     assert not bag(["blue hat"]).any()
 
 
+@pytest.mark.slow
 def test_learns_from_true_captions_and_nothing_from_shuffled_ones(histogram, splits, monkeypatch):
     monkeypatch.setattr(histogram, "EPOCHS", 8)
     state = torch.random.get_rng_state()

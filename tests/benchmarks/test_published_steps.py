@@ -18,7 +18,8 @@ def _benchmarks_are_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
 
 
-@pytest.mark.parametrize("row", [pytest.param("irra", marks=pytest.mark.slow), "tbps_clip_simple"])
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ["irra", "tbps_clip_simple"])
 def test_a_published_step_is_ours(row: str, make_photos: Any) -> None:
     from published_steps import build, losses_of, twin_of
 

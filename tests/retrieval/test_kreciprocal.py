@@ -43,7 +43,7 @@ def slow(features: torch.Tensor, k1: int, k2: int, convention: str) -> np.ndarra
         for other in whole[i]:
             if len(half[other] & whole[i]) > 2 / 3 * len(half[other]):
                 members |= half[other]
-        scale = squared[i].max() if convention == "zhong" else 1.0
+        scale = (squared[i].max() if convention == "zhong" else 1.0) or 1.0  # a row alone has no distance
         weights = {j: math.exp(-squared[i, j] / scale) for j in members}
         total = sum(weights.values())
         rows.append({j: weight / total for j, weight in weights.items()})

@@ -84,8 +84,17 @@ def test_a_run_leaves_what_the_user_expects(undisturbed: Path) -> None:
     assert sorted(path.name for path in (undisturbed / "checkpoints").iterdir()) == ["step-14", "step-15"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("moment", [2, 5, 11])
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [
+        (signal.SIGTERM, 5),
+        (signal.SIGINT, 11),
+        *(
+            pytest.param(*one, marks=pytest.mark.slow)
+            for one in [(signal.SIGTERM, 2), (signal.SIGTERM, 11), (signal.SIGINT, 2), (signal.SIGINT, 5)]
+        ),
+    ],
+)
 def test_stopped_by_a_signal_and_resumed(
     number: int, moment: int, photos: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
