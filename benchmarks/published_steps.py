@@ -186,6 +186,8 @@ def main() -> None:
     parser.add_argument("--peak", nargs=2, metavar=("ROW", "STEP"), help="print one step's peak memory in GB, no more")
     arguments = parser.parse_args()
     if arguments.peak:
+        if arguments.peak[0] not in ROWS or arguments.peak[1] not in ("published", "huecry"):
+            parser.error(f"--peak takes one of {', '.join(map(repr, ROWS))}, then published or huecry")
         print(peak(*arguments.peak))
         return
     figures: dict[str, Any] = {}
