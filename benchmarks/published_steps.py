@@ -16,6 +16,7 @@ round; peak memory is that of a process for each.
 from __future__ import annotations
 
 import argparse
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,9 +28,9 @@ import numpy as np
 import torch
 from published_twins import Irra, TbpsClip
 from record import peak_gb, record
-from task_cost import compare
 from torch import Tensor, nn
 from transformers import CLIPConfig
+from turns import ratio, take_turns
 
 from huecry.config import Recipe, load_recipe
 from huecry.data.loader import Batch, TrainingLoader, TrainingRows
@@ -172,9 +173,9 @@ def measure(row: str, rounds: int) -> dict[str, Any]:
     found = losses_of(twin, bundle, batch)
     found["tokens_a_caption"] = float(batch.views[twin.retrieval].argmax(dim=1).float().mean()) + 1
     steps = {"published": published(recipe, twin, pixels, batch), "huecry": ours(recipe, bundle, batch)}
-    times = compare(steps, rounds)
-    found["seconds"] = {name: times[name]["seconds"] for name in steps}
-    found["time_ratio"], found["range"] = times["huecry"]["times_contrastive"], times["huecry"]["range"]
+    times = take_turns(steps, rounds)
+    found["seconds"] = {name: statistics.median(times[name]) for name in steps}
+    found["time_ratio"], found["range"] = ratio(times["huecry"], times["published"])
     return found
 
 

@@ -15,25 +15,19 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 from pathlib import Path
-from typing import Any
 
+from cells import fill
 from omegaconf import DictConfig, OmegaConf
-from record import record
 
 from huecry.api import finetune
-from huecry.config import load_recipe, read_yaml, recipe_path
+from huecry.config import read_yaml, recipe_path
 from huecry.data.readers import read
-from huecry.finetune.compare import summarise, table
-from huecry.finetune.compare_models import evaluate_run
-from huecry.tasks import TASKS
 
-BASE = "clip_itc"
 TINY = "cuhk01_tiny"
 ROWS = (
-    *(BASE, TINY, "irra", "tbps_clip", "tbps_clip_simple", "rde", "textreid", "cmpm_c", "ssan_loss", "vta", "cmaam"),
-    *("mccl", "dlis_loss"),
+    *("clip_itc", TINY, "irra", "tbps_clip", "tbps_clip_simple", "rde", "textreid"),
+    *("cmpm_c", "ssan_loss", "vta", "cmaam", "mccl", "dlis_loss"),
 )
 SHARES = {"n_itc.distil_steps": 1 / 5, "compound_ranking.warmup": 5 / 60, "identity.mutual_start": 5 / 60}
 """What a task counts in steps, as the share of the training that its recipe gives it."""
@@ -79,20 +73,15 @@ def main() -> None:
     parser.add_argument("--split", choices=("val", "test"), default="val")
     arguments = parser.parse_args()
     splits = read(arguments.data)
-    photos = splits[arguments.split]
-    path = Path("benchmarks/results") / f"recipes_{arguments.split}.json"
-    runs: list[dict[str, Any]] = json.loads(path.read_text())["figures"]["runs"] if path.exists() else []
-    there = {(one["row"], one["seed"]) for one in runs}
-    for seed, row in itertools.product(range(arguments.seeds), arguments.rows):
-        if (row, seed) in there:
-            continue
-        folder = train(row, seed, arguments.data, arguments.pretrained, len(splits["train"].row_image))
-        settings = load_recipe(str(folder / "config.yaml"), [], TASKS)
-        runs.append({"row": row, "labelled": 1, "seed": seed, **evaluate_run(folder, settings, photos)})
-        command = f"python benchmarks/recipes.py CUHK01 {arguments.pretrained} --split {arguments.split}"
-        summary = summarise(sorted(runs, key=lambda one: ROWS.index(one["row"])), BASE)
-        record(path, command, {"summary": summary, "runs": runs})
-        print(table(summary, BASE, arguments.split))
+    captions = len(splits["train"].row_image)
+    fill(
+        Path("benchmarks/results") / f"recipes_{arguments.split}.json",
+        f"python benchmarks/recipes.py CUHK01 {arguments.pretrained} --split {arguments.split}",
+        ((row, 1.0, seed) for seed, row in itertools.product(range(arguments.seeds), arguments.rows)),
+        ROWS,
+        lambda cell: train(cell[0], cell[2], arguments.data, arguments.pretrained, captions),
+        splits[arguments.split],
+    )
 
 
 if __name__ == "__main__":

@@ -27,10 +27,11 @@ from record import record
 from torch.nn.functional import normalize
 
 from huecry import api, load
+from huecry.data.augment import pixels_of
 from huecry.data.people import PHOTOS, cached_people
 from huecry.data.readers import read
 from huecry.data.records import Record
-from huecry.retrieval.encoder import BATCH, Encoder, pixels_of
+from huecry.retrieval.encoder import BATCH, Encoder
 from huecry.retrieval.index_file import About, IndexFile
 from huecry.retrieval.search_faiss import K, make_cells
 

@@ -15,23 +15,18 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 from pathlib import Path
-from typing import Any
 
-from record import record
+from cells import fill
 
 from huecry.api import finetune
 from huecry.config import load_recipe
 from huecry.data.readers import read
-from huecry.finetune.compare import summarise, table
-from huecry.finetune.compare_models import evaluate_run
 from huecry.tasks import TASKS
 
 RECIPE = "finetune/cuhk01_tiny"
-BASE = "full"
 ROWS: dict[str, tuple[str, ...]] = {
-    BASE: (),
+    "full": (),
     "frozen text tower": ("optim.freeze.text=1",),
     "frozen lower halves": ("optim.freeze.image=0.5", "optim.freeze.text=0.5"),
     "layer decay 0.8": ("optim.layer_decay=0.8",),
@@ -64,19 +59,15 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     photos = read(arguments.data)[arguments.split]
     changes = [f"data.source={arguments.data}", f"model.source={arguments.pretrained}", *arguments.changes]
-    path = Path("benchmarks/results") / f"small_data_{arguments.split}.json"
-    runs: list[dict[str, Any]] = json.loads(path.read_text())["figures"]["runs"] if path.exists() else []
-    there = {(one["row"], one["labelled"], one["seed"]) for one in runs}
-    for seed, share, row in itertools.product(range(arguments.seeds), SHARES, ROWS):
-        if (row, share, seed) in there:
-            continue
-        folder = train(row, share, seed, changes)
-        figures = evaluate_run(folder, load_recipe(str(folder / "config.yaml"), [], TASKS), photos)
-        runs.append({"row": row, "labelled": share, "seed": seed, **figures})
-        command = f"python benchmarks/small_data.py CUHK01 {arguments.pretrained} --split {arguments.split}"
-        summary = summarise(sorted(runs, key=lambda one: [*ROWS].index(one["row"])), BASE)
-        record(path, command, {"summary": summary, "runs": runs})
-        print(table(summary, BASE, arguments.split))
+    cells = itertools.product(range(arguments.seeds), SHARES, ROWS)
+    fill(
+        Path("benchmarks/results") / f"small_data_{arguments.split}.json",
+        f"python benchmarks/small_data.py CUHK01 {arguments.pretrained} --split {arguments.split}",
+        ((row, share, seed) for seed, share, row in cells),
+        [*ROWS],
+        lambda cell: train(*cell, changes),
+        photos,
+    )
 
 
 if __name__ == "__main__":

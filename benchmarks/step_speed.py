@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import torch
 from record import record
 from safetensors.torch import save_file
 from torch import Tensor
+from turns import ratio, take_turns
 
 from huecry.data.loader import Batch
 from huecry.data.people import cached_people
@@ -122,30 +122,19 @@ def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
 def compare(steps: dict[str, Step], rounds: int, batch: int) -> dict[str, Any]:
     """Median samples a second, and the ratio of `huecry` to each other with its range over the rounds."""
     losses = {name: float(step()) for name, step in steps.items()}
-    for step in steps.values():
-        step()
     for name, loss in losses.items():
         if name != "untrimmed" and abs(loss - losses["huecry"]) > 1e-3 * abs(loss):
             raise SystemExit(f"the losses differ, so the steps cannot be compared: {losses}")
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(rounds):
-        names = list(steps)
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            start = time.perf_counter()
-            steps[name]()
-            seconds[name].append(time.perf_counter() - start)
+    seconds = take_turns(steps, rounds)
     figures: dict[str, Any] = {}
     for name, times in seconds.items():
         figures[name] = {"loss": losses[name], "samples_per_second": batch / statistics.median(times)}
+        beside = ""
         if name != "huecry":
-            ratios = [theirs / own for theirs, own in zip(times, seconds["huecry"], strict=True)]
-            figures[name]["huecry_is_faster_by"] = statistics.median(ratios)
-            figures[name]["range"] = [min(ratios), max(ratios)]
-        ratio = ""
-        if name != "huecry":
-            low, high = figures[name]["range"]
-            ratio = f"   huecry is {figures[name]['huecry_is_faster_by']:.3f} times as fast ({low:.3f} to {high:.3f})"
-        print(f"  {name:24}{figures[name]['samples_per_second']:8.2f} samples a second{ratio}")
+            middle, (low, high) = ratio(times, seconds["huecry"])
+            figures[name] |= {"huecry_is_faster_by": middle, "range": [low, high]}
+            beside = f"   huecry is {middle:.3f} times as fast ({low:.3f} to {high:.3f})"
+        print(f"  {name:24}{figures[name]['samples_per_second']:8.2f} samples a second{beside}")
     return figures
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from record import record
 from transformers import CLIPConfig
+from turns import ratio, take_turns
 
 from huecry.config import build_recipe
 from huecry.data.loader import TrainingLoader, TrainingRows
@@ -100,20 +100,11 @@ def step_of(bundle: Bundle, photos: PhotoSet, count: int, device: torch.device) 
 
 def compare(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, Any]:
     """Median seconds of each row, and the median, least and greatest ratio to the first row over the rounds."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(-1, rounds):  # a first round to warm up
-        names = list(steps)
-        start_at = turn % len(names)
-        for name in names[start_at:] + names[:start_at]:
-            start = time.perf_counter()
-            steps[name]()
-            if turn >= 0:
-                seconds[name].append(time.perf_counter() - start)
+    seconds = take_turns(steps, rounds)
     base = seconds[next(iter(steps))]
     figures = {}
     for name, times in seconds.items():
-        ratios = [own / other for own, other in zip(times, base, strict=True)]
-        low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
+        middle, (low, high) = ratio(times, base)
         figures[name] = {"seconds": statistics.median(times), "times_contrastive": middle, "range": [low, high]}
         print(f"  {name:28}{figures[name]['seconds']:8.3f} s{middle:8.2f} x ({low:.2f} to {high:.2f})")
     return figures

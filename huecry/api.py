@@ -176,14 +176,15 @@ def export(
     model: str,
     out: str,
     *,
-    formats: Sequence[str] = ("transformers", "open_clip", "sentence_transformers"),
+    formats: Sequence[str] | None = None,
     square: bool = False,
     dtype: str | None = None,
 ) -> dict[str, Any]:
-    """Write a model as one folder for three libraries, with a card; see `huecry.publish.export.export`."""
+    """Write a model as one folder for three libraries, or for `formats`; see `huecry.publish.export.export`."""
+    from huecry.publish import FORMATS
     from huecry.publish.export import export
 
-    return export(model, out, formats=formats, square=square, dtype=dtype)
+    return export(model, out, formats=FORMATS if formats is None else formats, square=square, dtype=dtype)
 
 
 def push(

@@ -10,6 +10,7 @@ import textwrap
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all sub-commands."""
+    from huecry.publish import FORMATS
     from huecry.training.command import Parser, add_stage_arguments
 
     parser = Parser(prog="huecry", description="Find a person's photographs from a sentence.")
@@ -110,8 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write a model as one folder for three libraries, with a card")
     export.add_argument("model", metavar="MODEL", help="run or model folder, Hub id, open_clip:ARCH/TAG, or tiny")
     export.add_argument("out", metavar="OUT", help="a new folder")
-    formats = ("transformers", "open_clip", "sentence_transformers")
-    export.add_argument("--formats", nargs="+", default=formats, choices=formats, help="by default all three")
+    export.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS, help="by default all three")
     export.add_argument("--square", action="store_true", help="for pipelines that know no rectangles; other features")
     export.add_argument("--dtype", choices=("bf16", "fp16"), help="store matrices in half precision (default fp32)")
     push = commands.add_parser("push", help="upload a model, or a run to go on from, to the Hugging Face Hub")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image, ImageEnhance, ImageFilter
+from torch import Tensor
 
 from huecry.data.colour import luma
 from huecry.data.tokens import EOT, MASK, SOT, VOCAB
@@ -105,6 +106,11 @@ def resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     if picture.size == (width, height):
         return picture
     return picture.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def pixels_of(picture: Image.Image, size: tuple[int, int]) -> Tensor:
+    """An RGB picture as evaluation sees it: resized and nothing else, [3, H, W] uint8."""
+    return torch.from_numpy(np.array(resized(picture, size))).permute(2, 0, 1)
 
 
 def _photometric(picture: Image.Image, generator: np.random.Generator, config: ImageAugmentation) -> Image.Image:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from huecry.data.augment import resized
+from huecry.data.augment import pixels_of
 from huecry.data.order import BatchOrder
 from huecry.data.records import PhotoSet
 from huecry.data.tokens import EOT, tokenize
@@ -176,13 +176,13 @@ class GalleryPhotos(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, bool] | _Unreadable:
         try:
-            pixels = np.array(resized(self.photos[index].open(), self.size))
+            pixels = pixels_of(self.photos[index].open(), self.size)
         except UserError as error:
             if self.on_bad_image != "skip":
                 return _Unreadable(str(error))
             warnings.warn(f"left out: {error}", stacklevel=2)
             return torch.zeros(3, *self.size, dtype=torch.uint8), False
-        return torch.from_numpy(pixels).permute(2, 0, 1), True
+        return pixels, True
 
 
 def stack_gallery(pictures: list[Any]) -> Any:

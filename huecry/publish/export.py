@@ -14,9 +14,10 @@ from torch.nn.functional import cosine_similarity
 
 from huecry.errors import UserError
 from huecry.files import write_folder
+from huecry.publish import FORMATS
 from huecry.publish.card import write_card
 from huecry.publish.check import check, difference, features, random_inputs
-from huecry.publish.formats import CARD, DTYPES, FORMATS, write_formats
+from huecry.publish.formats import CARD, DTYPES, write_formats
 from huecry.publish.story import story_of
 from huecry.towers import ModelConfig, Towers, load_branches, load_towers
 from huecry.towers.branches import BRANCHES_FILE

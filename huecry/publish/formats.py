@@ -19,7 +19,6 @@ from huecry.towers import Towers
 from huecry.towers.folder import OWN_FILE, POSITIONS_FILE, write_model
 from huecry.towers.openclip import to_open_clip
 
-FORMATS = ("transformers", "open_clip", "sentence_transformers")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 CARD = "README.md"
 FILES = (

@@ -7,19 +7,17 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import PartialState
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
-from huecry.data.augment import resized
-from huecry.data.captions import mask_colours
-from huecry.data.loader import caption_batches
+from huecry.data.augment import pixels_of
 from huecry.data.records import PhotoSet, Record
-from huecry.data.tokens import pack
 from huecry.errors import UserError
+from huecry.processes import alone
+from huecry.retrieval.evaluate import extract_texts
 from huecry.towers import ModelConfig, load_branches, load_towers
 from huecry.training.bundle import Bundle
 from huecry.training.labels import LabelTable
@@ -45,8 +43,7 @@ class Encoder:
         self.config = config
         self.size: tuple[int, int] = towers.image_size
         self.context: int = towers.context
-        self.branched = branches is not None
-        self.dim = towers.embed_dim * (3 if self.branched else 1)
+        self.dim = towers.embed_dim * (1 if branches is None else 3)
         self.bundle = Bundle(towers, {}, nobody, branches).eval()
         self.digest = _digest(self.bundle)
         self.device = PartialState().device
@@ -59,14 +56,11 @@ class Encoder:
         """
         if isinstance(sentences, str) or not all(isinstance(one, str) for one in sentences):
             raise UserError(f"encode_text: {sentences!r} is not a list of sentences; write [{sentences!r}]")
-        features = torch.zeros(len(sentences), self.dim)
-        for positions, ids in caption_batches(sentences, self.context, BATCH):
-            views = {"text": ids}
-            if self.branched:
-                masked = [mask_colours(sentences[position])[0] for position in positions]
-                views["text_nocolour"] = pack(masked, self.context)
-            features[torch.from_numpy(positions)] = self._features(views, "text")
-        return features
+        if not sentences:
+            return torch.zeros(0, self.dim)
+        with alone():
+            features = extract_texts(self.bundle, sentences, context=self.context, batch_size=BATCH)
+        return F.normalize(features, dim=1)
 
     def encode_images(self, pictures: Sequence[AnyPicture]) -> Tensor:
         """Features [B, D] fp32 of pictures, files or opened ones of any size and mode, on the CPU.
@@ -81,19 +75,11 @@ class Encoder:
             features[start : start + BATCH] = self.encode_pixels(torch.stack(chunk))
         return features
 
+    @torch.no_grad()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
         """Features [B, D] fp32 of pixels [B, 3, H, W] uint8 in the towers' size, on the CPU."""
-        return self._features({"rgb": pixels}, "rgb")
-
-    @torch.no_grad()
-    def _features(self, views: dict[str, Tensor], name: str) -> Tensor:
-        found = self.bundle({view: tensor.to(self.device) for view, tensor in views.items()}, mode="encode")[name]
+        found = self.bundle({"rgb": pixels.to(self.device)}, mode="encode")["rgb"]
         return F.normalize(found.float(), dim=1).cpu()
-
-
-def pixels_of(picture: Image.Image, size: tuple[int, int]) -> Tensor:
-    """An RGB picture as evaluation sees it: resized and nothing else, [3, H, W] uint8."""
-    return torch.from_numpy(np.array(resized(picture, size))).permute(2, 0, 1)
 
 
 def _opened(picture: AnyPicture) -> Image.Image:

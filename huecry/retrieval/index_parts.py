@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from huecry.data.augment import pixels_of
 from huecry.data.records import Record
 from huecry.errors import UserError
 from huecry.processes import world
-from huecry.retrieval.encoder import pixels_of
 from huecry.retrieval.index_file import About, Broken, IndexFile
 from huecry.retrieval.index_sources import Contents
 

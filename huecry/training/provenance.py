@@ -54,7 +54,7 @@ def write_provenance(recipe: Recipe, splits: dict[str, PhotoSet]) -> None:
     run = run_of(recipe.model.source)
     content = {
         "recipe": recipe.name,
-        "data": [data_name(str(one)) for one in (source if isinstance(source, list) else [source])],
+        "data": data_names(source),
         "sizes": [photos.summary() for photos in splits.values()],
         "versions": {name: version(name) for name in LIBRARIES},
         "commit": commit(Path(__file__).parents[2]),
@@ -73,7 +73,7 @@ def stages_of(run: Path) -> list[Stage]:
     chosen = best(run, config.get("eval") or {})
     stage = Stage(
         recipe=known.get("recipe"),
-        data=known.get("data") or [data_name(str(one)) for one in (source if isinstance(source, list) else [source])],
+        data=known.get("data") or data_names(source),
         sizes=known.get("sizes", []),
         objectives={name: float(task.get("weight", 1.0)) for name, task in tasks.items() if task},
         samples=int(train.get("batch_size", 1)) * int(train.get("accumulate", 1)),
@@ -125,6 +125,11 @@ def commit(root: Path) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None
+
+
+def data_names(source: Any) -> list[str]:
+    """The names outside this machine of what `data.source` lists."""
+    return [data_name(str(one)) for one in (source if isinstance(source, list) else [source])]
 
 
 def data_name(source: str) -> str:

@@ -16,8 +16,9 @@ from small_runs import SMALL
 from huecry import api
 from huecry.cli import main
 from huecry.data.tokens import tokenize
+from huecry.publish import FORMATS
 from huecry.publish.card import NAMES, address, write_card
-from huecry.publish.formats import CARD, FORMATS
+from huecry.publish.formats import CARD
 from huecry.publish.story import story_of
 from huecry.towers import ModelConfig, load_towers
 from huecry.training.provenance import PROVENANCE
