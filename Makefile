@@ -16,7 +16,7 @@ install: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,search,track]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[app,dev,search,track]'
 	touch $@
 
 # glibc gives the tensors of a step back to the system and asks for them again in the next; here it keeps them.

@@ -172,6 +172,13 @@ def search(
     )
 
 
+def serve(index: str, *, host: str = "127.0.0.1", port: int | None = None, model: str | None = None) -> None:
+    """Show a page to search an index from, until it is interrupted; see `huecry.retrieval.serve.serve`."""
+    from huecry.retrieval.serve import serve
+
+    serve(index, host=host, port=port, model=model)
+
+
 def export(
     model: str,
     out: str,

@@ -108,6 +108,11 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument("--json", action="store_true", help="print JSON instead of a table")
     search.add_argument("--model", metavar="MODEL", help="where the model is, if it has moved since")
     search.add_argument("--exact", action="store_true", help="leave faiss alone, also in a large gallery")
+    serve = commands.add_parser("serve", help="a page to search an index from, with what drove a match")
+    serve.add_argument("index", metavar="INDEX", help="what huecry index has written")
+    serve.add_argument("--host", default="127.0.0.1", help="where to listen (default 127.0.0.1: this machine alone)")
+    serve.add_argument("--port", type=int, help="default: the first free one from 7860 on")
+    serve.add_argument("--model", metavar="MODEL", help="where the model is, if it has moved since")
     export = commands.add_parser("export", help="write a model as one folder for three libraries, with a card")
     export.add_argument("model", metavar="MODEL", help="run or model folder, Hub id, open_clip:ARCH/TAG, or tiny")
     export.add_argument("out", metavar="OUT", help="a new folder")
@@ -179,7 +184,7 @@ def _call(options: dict) -> None:
         api.ablate(options.pop("config"), *overrides, **options)
     elif command == "search":
         api.search(options.pop("index"), *options.pop("sentences"), **options)
-    elif command in ("export", "push", "people"):
+    elif command in ("export", "push", "people", "serve"):
         getattr(api, command)(**options)
     else:
         for name, text in api.recipes().items():

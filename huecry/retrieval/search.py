@@ -77,11 +77,22 @@ def search(
             print("\n".join(["", _title(query), *_table(results)]))
     if sheet is not None:
         rows = [
-            SheetRow(_title(query), [Hit(_shown(opened, one), one.score) for one in results])
+            SheetRow(_title(query), [Hit(picture_of(opened, one), one.score) for one in results])
             for query, results in zip(result["queries"], found, strict=True)
         ]
         contact_sheet(rows, Path(sheet).expanduser())
     return result
+
+
+def picture_of(index: Index, found: Found) -> Image.Image:
+    """The picture, or what stands for one that is gone."""
+    try:
+        return index.picture(found.path)
+    except UserError:
+        blank = Image.new("RGB", (CELL_WIDTH, CELL_HEIGHT), MOUNT)
+        pen, middle = ImageDraw.Draw(blank), (CELL_WIDTH / 2, CELL_HEIGHT / 2)
+        pen.text(middle, "missing", FAINT, load_font(QUERY_SIZE), anchor="mm")
+        return blank
 
 
 def _title(query: dict[str, Any]) -> str:
@@ -91,14 +102,3 @@ def _title(query: dict[str, Any]) -> str:
 
 def _table(results: Sequence[Found]) -> list[str]:
     return [f"{rank:4}  {one.score:6.3f}  {shown(one.path)}" for rank, one in enumerate(results, 1)]
-
-
-def _shown(index: Index, found: Found) -> Image.Image:
-    """The picture, or what stands for one that is gone."""
-    try:
-        return index.picture(found.path)
-    except UserError:
-        blank = Image.new("RGB", (CELL_WIDTH, CELL_HEIGHT), MOUNT)
-        pen, middle = ImageDraw.Draw(blank), (CELL_WIDTH / 2, CELL_HEIGHT / 2)
-        pen.text(middle, "missing", FAINT, load_font(QUERY_SIZE), anchor="mm")
-        return blank

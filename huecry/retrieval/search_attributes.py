@@ -52,6 +52,11 @@ ATTRIBUTES: dict[str, Attribute] = {
 }
 
 
+def colours_of(key: str) -> tuple[str, ...]:
+    """The colours that an attribute may have."""
+    return (*COLOURS, "blond") if key == "hair" else COLOURS
+
+
 def compose(attributes: Iterable[str]) -> str:
     """The sentence of some `key=value`; a key may come twice.
 
@@ -88,9 +93,9 @@ def _phrase(key: str, value: str) -> str:
     thing = next((start for start in range(len(texts)) if _is_thing("".join(texts[start:]), attribute)), len(texts))
     bare = re.sub(r"[\s-]", "", value).isalpha()
     if not bare or not texts or not _are_looks(reading, thing) or (thing == len(texts) and attribute.noun is None):
-        colours = ", ".join((*COLOURS, "blond") if key == "hair" else COLOURS)
         raise UserError(
-            f"--attr {key}={value}: not in the vocabulary; colours: {colours}; things: {', '.join(attribute.nouns)}; "
+            f"--attr {key}={value}: not in the vocabulary; colours: {', '.join(colours_of(key))}; "
+            f"things: {', '.join(attribute.nouns)}; "
             "before them adjectives such as dark, striped, long, leather"
         )
     said = value.lower().strip() if thing < len(texts) else f"{value.lower().strip()} {attribute.noun}"
