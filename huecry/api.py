@@ -41,12 +41,11 @@ def evaluate(
     are still over all pairs, those without the list's are under `clean`, and those it names are a stratum, `flagged`.
     Raises UserError for a model, data set, split, list or re-ranking that is not there.
     """
-    from accelerate import PartialState
-
     from huecry.config import build_recipe
     from huecry.data.pair_lists import read_pair_lists
     from huecry.data.readers import describe, read
     from huecry.files import write_file
+    from huecry.processes import join, world
     from huecry.retrieval.evaluate import entry, in_lines, split_figures
     from huecry.retrieval.rerank import RERANKINGS
     from huecry.towers import load_branches, load_towers
@@ -64,11 +63,12 @@ def evaluate(
     exclude = read_pair_lists(recipe.data.exclude, None, recipe.data.exclude_sha256, None).exclude
     if exclude is not None:
         exclude.check(splits)
-    print("\n".join(describe(recipe.data.source, {split: splits[split]})))
+    device = join()
+    main = world()[0] == 0
+    if main:
+        print("\n".join(describe(recipe.data.source, {split: splits[split]})))
     towers = load_towers(recipe.model, recipe.run.seed)
-    bundle = Bundle(towers, {}, LabelTable(splits[split], recipe.data.labels), load_branches(model)).to(
-        PartialState().device
-    )
+    bundle = Bundle(towers, {}, LabelTable(splits[split], recipe.data.labels), load_branches(model)).to(device)
     metrics = split_figures(
         bundle,
         towers,
@@ -81,8 +81,9 @@ def evaluate(
         progress=True,
     )
     result = entry(split, metrics, selected_on(model))
-    print("\n".join(in_lines(metrics, strata=strata)))
-    if json is not None:
+    if main:
+        print("\n".join(in_lines(metrics, strata=strata)))
+    if main and json is not None:
         write_file(Path(json), json_format.dumps(result, indent=1) + "\n")
     return result
 

@@ -114,6 +114,22 @@ def test_a_run_evaluates_to_its_own_results(run, photo_folder):
         assert again == results[split]
 
 
+@pytest.mark.slow
+def test_two_processes_evaluate_together(run, photo_folder, tmp_path):
+    """Each encodes its part, one prints and writes."""
+    file = tmp_path / "figures.json"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    launch += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"]
+    arguments = ["evaluate", str(run), str(photo_folder), "--json", str(file), "data.workers=0"]
+    command = [*launch, "-m", "huecry.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("image to text: ") == 1
+    assert done.stdout.count("test: ") == 1
+    alone = api.evaluate(str(run), str(photo_folder))
+    assert json.loads(file.read_text()) == alone
+
+
 def test_reranked_figures_stand_apart(run, photo_folder, capsys):
     assert main(["evaluate", str(run), str(photo_folder), "--rerank", "rvn", "--rerank", "kreciprocal"]) == 0
     told = capsys.readouterr().out

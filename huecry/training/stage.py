@@ -335,4 +335,4 @@ def report(recipe: Recipe, table: Mapping[str, type[Task]]) -> None:
         print(f"towers: {error}")
     views = sorted({view for name, entry in recipe.tasks.items() for view in find_task(name, table).reads(entry)})
     images, texts = len(IMAGE_VIEWS & set(views)), len(TEXT_VIEWS & set(views))
-    print(f"views: {', '.join(views)}; {images} image and {texts} text passes with gradient a step")
+    print(f"views: {', '.join(views)}; at most {images} image and {texts} text passes with gradient a step")
