@@ -43,12 +43,14 @@ def audited(data: str, model: str) -> tuple[dict[str, Any], list[dict[str, Any]]
 
 
 def planted_figures(model: str) -> dict[str, Any]:
-    """Recall and precision by rule over `SEEDS` planted sets together."""
+    """Recall and precision by rule over `SEEDS` planted sets together, and why a rule was `left_out`."""
     sums: dict[str, Counter[str]] = defaultdict(Counter)
+    left_out: dict[str, str] = {}
     for seed in range(SEEDS):
         with tempfile.TemporaryDirectory() as folder:
             plan = write_planted(Path(folder) / "set", seed=seed)
-            _, findings = audited(str(Path(folder) / "set"), model)
+            result, findings = audited(str(Path(folder) / "set"), model)
+        left_out |= result["left_out"]
         for rule, figures in judge(plan.planted, plan.also, findings).items():
             sums[rule].update({name: int(figures[name]) for name in ("planted", "found", "wrong")})
     return {
@@ -56,6 +58,7 @@ def planted_figures(model: str) -> dict[str, Any]:
             **count,
             "recall": count["found"] / count["planted"],
             "precision": count["found"] / max(count["found"] + count["wrong"], 1),
+            **({"left_out": left_out[rule]} if rule in left_out else {}),
         }
         for rule, count in sums.items()
     }

@@ -30,6 +30,7 @@ from huecry.data.tokens import CONTEXT
 from huecry.errors import UserError
 from huecry.files import own_folder, write_file, write_folder
 from huecry.finetune.audit_duplicates import near_duplicates
+from huecry.finetune.audit_glances import Glances
 from huecry.finetune.audit_model import model_findings
 from huecry.finetune.audit_page import page
 from huecry.finetune.audit_pictures import no_person_findings, picture_findings
@@ -138,7 +139,7 @@ def _ask(
             continue
 
         def ask(shown: PhotoSet) -> Features:
-            bundle = Bundle(towers, {}, LabelTable(shown, "given"), branches).to(PartialState().device)
+            bundle = Glances(Bundle(towers, {}, LabelTable(shown, "given"), branches)).to(PartialState().device)
             options: dict[str, Any] = {"batch_size": recipe.eval.batch_size, "workers": recipe.data.workers}
             return extract(bundle, shown, size=towers.image_size, context=towers.context, progress=True, **options)
 

@@ -1,25 +1,19 @@
-"""Photographs that look like another person than the others of their id."""
+"""Two people under one id, each with several photographs: then every photograph has another like it."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_samples
 from torch import Tensor
-from torch.nn import functional as F
 
 from huecry.data.records import UNKNOWN, PhotoSet
-from huecry.finetune.findings import Finding, found
-from huecry.finetune.mixture import Array, check_told_apart, posterior
+from huecry.finetune.mixture import FEWEST, Array, posteriors
 from huecry.retrieval.evaluate import identities
 
 SILHOUETTE = 0.3
 """Of two clusters, above which they suggest two people."""
-SURE, UNCLEAR = 0.9, 0.1
-"""Posteriors from which on the looks alone decide, and below which they speak for one person."""
 
 
 def groups(photos: PhotoSet) -> dict[int, NDArray[np.int64]]:
@@ -30,50 +24,39 @@ def groups(photos: PhotoSet) -> dict[int, NDArray[np.int64]]:
     return {int(photos.image_person[part[0]]): part for part in parts if len(part) > 1}
 
 
-def id_findings(photos: PhotoSet, features: Tensor, witness: NDArray[np.int8], seed: int) -> Iterator[Finding]:
-    """The photographs of a person that look like another: the smaller part of two, both where they are equal.
+def parted(photos: PhotoSet, looks: Tensor, seed: int) -> Array:
+    """The posterior [N] that a photograph belongs to a part of its id that is another person than the rest.
 
-    features: [N, D]. witness [N]: what captions that fit a photograph say of it: 1, that it is the person, then it is
-    not doubted whatever it looks like; -1, that it is another, then an unclear look is enough; 0, nothing.
-    Raises CannotTell.
+    The photographs of an id fall in two clusters; how far apart, is compared with clusters of different ids. The
+    smaller part is doubted, both where they are equal; 0 for parts of one photograph. looks: unit vectors [N, D].
     """
-    images = F.normalize(features.float() - features.float().mean(dim=0), dim=1)
-    members = groups(photos)
-    halves = {person: split_in_two(images[own].double().numpy(), seed) for person, own in members.items()}
-    between, other = [], []
+    chance, persons = np.zeros(len(photos)), identities(photos)
     generator = np.random.default_rng(seed)
-    persons = identities(photos)
-    for person, own in members.items():
-        half = halves[person][0]
-        between.append(float((images[own[half]] @ images[own[~half]].T).mean()))
-        for _ in range(4):  # parts of the same sizes, of two persons
-            stranger = generator.choice(len(images))
-            them = np.flatnonzero(persons == persons[stranger])[: max(int(half.sum()), 1)]
-            if persons[stranger] != person:
-                other.append(float((images[own[~half]] @ images[them].T).mean()))
-    check_told_apart(-np.array(between), -np.array(other), "photographs of a person")
-    apart = posterior(-np.array(between), -np.array(other))
-    for (person, own), chance, cosine in zip(members.items(), apart, between, strict=True):
-        half, silhouette = halves[person]
-        count, size = int(half.sum()), len(own)
-        doubted = own if 2 * count == size else own[half] if 2 * count < size else own[~half]
-        seen = chance > SURE or (chance > 0.5 and (size == 2 or silhouette > SILHOUETTE))
-        if seen or (chance > UNCLEAR and (witness[doubted] < 0).all()):
-            evidence = f"{size} photographs of person {photos.persons[person]} fall in two: mean cosine {cosine:.2f}, "
-            evidence += f"of different persons {np.mean(other):.2f}" + (
-                f", silhouette {silhouette:.2f}" if size > 2 else ""
-            )
-            for image in doubted[witness[doubted] < 1]:
-                yield found("id_consistency", photos, int(image), evidence)
+    members = [own for own in groups(photos).values() if len(own) > 3]
+    halves = [split_in_two(looks[own].double().numpy(), seed) for own in members]
+    apart, different = [], []
+    for own, (half, _) in zip(members, halves, strict=True):
+        apart.append(float((looks[own[half]] @ looks[own[~half]].T).mean()))
+        stranger = persons[generator.integers(len(persons))]
+        if stranger != persons[own[0]]:
+            them = np.flatnonzero(persons == stranger)[: int(half.sum())]
+            different.append(float((looks[own[~half]] @ looks[them].T).mean()))
+    if min(len(apart), len(different)) < FEWEST:
+        return chance
+    found = posteriors(np.array(apart)[:, None], {1: np.array(different)[:, None]}, seed)[:, 1]
+    for own, (half, silhouette), value in zip(members, halves, found, strict=True):
+        count = min(int(half.sum()), int((~half).sum()))
+        if count > 1 and silhouette > SILHOUETTE:
+            doubted = own if 2 * count == len(own) else own[half] if half.sum() == count else own[~half]
+            chance[doubted] = value
+    return chance
 
 
 def split_in_two(vectors: Array, seed: int) -> tuple[NDArray[np.bool_], float]:
-    """Which of at least two unit vectors [n, D] belong to the first of two clusters, and the mean silhouette.
+    """Which of at least three unit vectors [n, D] belong to the first of two clusters, and the mean silhouette.
 
     A cluster of one has no silhouette, and stays out of the mean.
     """
-    if len(vectors) == 2:
-        return np.array([True, False]), 0.0
     labels = KMeans(2, n_init=4, random_state=seed).fit_predict(vectors)
     if len(np.unique(labels)) < 2:
         return np.arange(len(vectors)) == 0, 0.0

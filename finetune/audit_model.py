@@ -1,15 +1,14 @@
-"""The rules of an audit that ask a model: pairs that do not belong together, and wrong persons.
+"""The rules of an audit that ask a model: pairs that do not belong together, wrong persons, two people in one id.
 
-Source: pair losses and their two-component mixture as in Qin et al., "Noisy-Correspondence Learning for Text-to-Image
-    Person Re-identification" (RDE), CVPR 2024.
+Source: pair losses that tell wrong pairs from right ones as in Qin et al., "Noisy-Correspondence Learning for
+    Text-to-Image Person Re-identification" (RDE), CVPR 2024. Shares of kinds by expectation maximisation as in
+    Saerens, Latinne and Decaestecker, "Adjusting the Outputs of a Classifier to New a Priori Probabilities", Neural
+    Computation 2002.
 Formula: x(t, v) = logsumexp over the photographs u of other persons of s(t, u) - s(t, v), with s the scaled cosine: the
-    pair's contrastive loss is softplus(x). Likewise from the photograph to captions of other persons. A pair is wrong
-    if in both directions the posterior of the high component is above 1/2.
-Deviations: the mixture is fitted to x, which does not pile up at zero as the loss does. Its high component is not
-    fitted but measured, on pairs that are wrong on purpose: where no pair is wrong it stays empty, and the hard but
-    right ones are not flagged. As nobody knows the shape of the right side, the posterior is the mean of those under
-    one and under two Gaussians. A caption that agrees with others of its person is not called wrong: either the
-    photograph is, or the caption is hard for this model.
+    pair's contrastive loss is softplus(x). Likewise from the photograph to captions of other persons.
+Deviations: no mixture is fitted to the losses. What each kind of fault looks like is measured on rows that are wrong on
+    purpose, see `huecry.finetune.audit_evidence`, and x is one column of their evidence beside what else is known of
+    the person: where nothing is wrong a fault stays without rows, and hard but right pairs are not flagged.
 
 Shapes: N photographs, R captions of one split, features of D. Products are made in blocks of rows; nothing of the size
 [R, N] is held.
@@ -22,24 +21,27 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from huecry.data.records import PhotoSet
 from huecry.errors import UserError
-from huecry.finetune.audit_ids import UNCLEAR, groups, id_findings
+from huecry.finetune.audit_evidence import BOTH, CAPTION, LOOKS, NONE, PHOTO, Evidence, observable
+from huecry.finetune.audit_ids import parted
 from huecry.finetune.findings import Finding, found
-from huecry.finetune.mixture import FEWEST, Array, CannotTell, check_told_apart, different, posterior, unlike
+from huecry.finetune.mixture import FEWEST, Array, CannotTell, check_told_apart, posteriors
 from huecry.retrieval.evaluate import Features, identities
 
 BLOCK = 1 << 24
+LIKELY = 0.5
+"""The posterior above which a photograph is said to show somebody else: one that is hard to read often seems to."""
+DOUBTFUL = 1 / 3
+"""The same for captions and ids, whose posteriors err on the side of doubt: missing one is twice as bad as a look."""
 
 
 class Odds(NamedTuple):
     """x of every row's own pair [R] and of wrong pairs [M], from the caption and from the photograph.
 
-    wrong_set [M]: numbers of the draws; all captions of one photograph are put to the same wrong one.
     row_sum [R], image_sum [N]: the logsumexp of x for the own person, from captions and from photographs.
     """
 
@@ -47,7 +49,6 @@ class Odds(NamedTuple):
     image: Array
     wrong_text: Array
     wrong_image: Array
-    wrong_set: NDArray[np.int64]
     row_sum: Array
     image_sum: Array
 
@@ -55,23 +56,16 @@ class Odds(NamedTuple):
 class Doubts(NamedTuple):
     """What a model doubts of a split, as posteriors, 0..1.
 
-    pair [R]: that the caption is not of its photograph, in both directions. alien [R]: that it is of another person
-    than the other captions of its person; 1 where there is none to compare with. stranger: photographs that somebody
-    else is on -> why.
+    pair [R]: that the caption is somebody else's. stranger [N]: that the photograph is, and not its captions. other
+    [N]: that it is of another person than the others of its id, as its captions are. looks, wrong_looks: cosines with
+    other photographs of the person, and of those that somebody else is on.
     """
 
     pair: Array
-    alien: Array
-    stranger: dict[int, str]
-
-    def witness(self, photos: PhotoSet) -> NDArray[np.int8]:
-        """What the captions say of each photograph [N], where all fit it: 1 its person, -1 another; else 0."""
-        said = np.zeros(len(photos), dtype=np.int8)
-        fit, own = self.pair < 0.5, self.alien < 0.5
-        for value, rows in ((1, fit & own), (-1, fit & ~own)):
-            count = np.bincount(photos.row_image[rows], minlength=len(photos))
-            said[(count > 0) & (count == np.diff(photos.first_row))] = value
-        return said
+    stranger: Array
+    other: Array
+    looks: Array
+    wrong_looks: Array
 
 
 def model_findings(
@@ -83,17 +77,18 @@ def model_findings(
     """
     if not (features.images.isfinite().all() and features.texts.isfinite().all()):
         raise UserError("--model: its features are not finite, it may have diverged; use an earlier checkpoint")
-    findings: list[Finding] = []
     left_out: dict[str, str] = {}
-    witness = np.zeros(len(photos), dtype=np.int8)
+    captions = True
     try:
-        doubts = doubt(photos, features, scale, seed)
-        witness = doubts.witness(photos)
-        findings += pair_findings(photos, doubts)
+        check_pairs(photos, features, scale, seed)
     except CannotTell as why:
         left_out |= dict.fromkeys(("pair_mismatch", "wrong_person"), str(why))
+        captions = False
+    doubts = doubt(photos, features, scale, seed, captions)
+    findings = list(pair_findings(photos, doubts))
     try:
-        findings += id_findings(photos, features.images, witness, seed)
+        check_told_apart(-doubts.looks, -doubts.wrong_looks, "photographs of a person")
+        findings += id_findings(photos, doubts)
     except CannotTell as why:
         left_out["id_consistency"] = str(why)
     return findings, left_out
@@ -101,30 +96,59 @@ def model_findings(
 
 def pair_findings(photos: PhotoSet, doubts: Doubts) -> Iterator[Finding]:
     """Captions that do not belong to their photograph, and photographs of somebody else than their captions'."""
-    for row in np.flatnonzero((doubts.pair > 0.5) & (doubts.alien > 0.5)).tolist():
+    for row in np.flatnonzero(doubts.pair > DOUBTFUL).tolist():
         image = int(photos.row_image[row])
-        if image not in doubts.stranger:
-            evidence = f"does not fit the photograph (posterior {doubts.pair[row]:.2f}) nor the person's other captions"
-            evidence += f" ({doubts.alien[row]:.2f}): {photos.caption(row)!r}"
-            yield found("pair_mismatch", photos, image, evidence, int(row - photos.first_row[image]))
-    for image, evidence in doubts.stranger.items():
-        yield found("wrong_person", photos, image, evidence)
+        evidence = "fits neither the photograph nor what else is known of the person "
+        evidence += f"(posterior {doubts.pair[row]:.2f}): {photos.caption(row)!r}"
+        yield found("pair_mismatch", photos, image, evidence, int(row - photos.first_row[image]))
+    for image in np.flatnonzero(doubts.stranger > LIKELY).tolist():
+        evidence = "its captions fit each other and the person's other photographs, not this one "
+        yield found("wrong_person", photos, image, f"{evidence}(posterior {doubts.stranger[image]:.2f})")
 
 
-def doubt(photos: PhotoSet, features: Features, scale: float, seed: int = 0) -> Doubts:
-    """What a model doubts. Raises CannotTell where it knows too little, or there are too few pairs."""
+def id_findings(photos: PhotoSet, doubts: Doubts) -> Iterator[Finding]:
+    """Photographs of another person than the others of their id."""
+    for image in np.flatnonzero(doubts.other > DOUBTFUL).tolist():
+        evidence = f"unlike the other photographs of person {photos[image].person} and what is said of those "
+        yield found("id_consistency", photos, image, f"{evidence}(posterior {doubts.other[image]:.2f})")
+
+
+def check_pairs(photos: PhotoSet, features: Features, scale: float, seed: int = 0) -> None:
+    """Raises CannotTell where a model does not tell right pairs from wrong ones, or there are too few."""
     if len(photos.row_image) < FEWEST:
         raise CannotTell(f"{len(photos.row_image)} pairs are too few")
     odds = log_odds(photos, features, scale, seed)
     check_told_apart(odds.text, odds.wrong_text, "pairs")
     check_told_apart(odds.image, odds.wrong_image, "pairs")
-    pair = np.minimum(posterior(odds.text, odds.wrong_text), posterior(odds.image, odds.wrong_image))
-    texts, persons = F.normalize(features.texts.float(), dim=1), identities(photos)
-    other = different(texts, persons[photos.row_image], seed)
-    alien = unlike(texts, persons[photos.row_image], photos.row_image, other)
-    images = F.normalize(features.images.float() - features.images.float().mean(dim=0), dim=1)
-    strange = unlike(images, persons, np.arange(len(photos)), different(images, persons, seed))
-    return Doubts(pair, alien, _strangers(photos, features, odds, other, scale, strange))
+
+
+def doubt(photos: PhotoSet, features: Features, scale: float, seed: int = 0, captions: bool = True) -> Doubts:
+    """What a model doubts. captions: False asks the photographs alone."""
+    odds = log_odds(photos, features, scale, seed)
+    evidence = Evidence(photos, features, scale, (odds.row_sum, odds.image_sum), captions)
+    rows = evidence.rows(evidence.real)
+    wrong = {kind: evidence.rows(claim) for kind, claim in evidence.on_purpose(seed).items()}
+    known = ~np.isnan(rows)
+    chance = np.zeros((len(rows), 5))
+    for columns in np.unique(known, axis=0):
+        mine, having = (known == columns).all(axis=1), known[:, columns].all(axis=1)
+        alike = {kind: wrong[kind][:, columns] for kind in observable(columns) if kind in wrong}
+        alike = {kind: part[~np.isnan(part).any(axis=1)] for kind, part in alike.items()}
+        alike = {kind: part for kind, part in alike.items() if len(part) >= FEWEST}
+        if alike and having.sum() >= FEWEST:
+            found = posteriors(rows[having][:, columns], alike, seed)
+            chance[mine, : found.shape[1]] = found[mine[having]]
+    place, bare = evidence.real.place, evidence.real.caption == NONE
+    count = np.bincount(place, minlength=len(photos))
+    mean = [np.bincount(place, chance[:, kind], minlength=len(photos)) / count for kind in (PHOTO, BOTH)]
+    nothing_said = np.bincount(place, bare, minlength=len(photos)) > 0
+    looks = [one[:, LOOKS] for one in (rows, wrong[PHOTO])]
+    return Doubts(
+        chance[~bare, CAPTION],
+        np.where(nothing_said, 0.0, mean[0]),
+        np.maximum(np.where(nothing_said, mean[0], mean[1]), parted(photos, evidence.looks[0], seed)),
+        *(one[~np.isnan(one)] for one in looks),
+    )
 
 
 def log_odds(photos: PhotoSet, features: Features, scale: float, seed: int, draws: int = 2) -> Odds:
@@ -137,7 +161,6 @@ def log_odds(photos: PhotoSet, features: Features, scale: float, seed: int, draw
     wrong = torch.from_numpy(generator.integers(0, len(images), (draws, len(images))))
     rows = torch.arange(len(texts)).repeat(draws)
     partner = wrong[:, row_image].flatten()
-    sets = (torch.arange(draws)[:, None] * len(images) + row_image).flatten()
     kept = persons[partner] != row_person[rows]
     row, image = torch.cat([torch.arange(len(texts)), rows[kept]]), torch.cat([row_image, partner[kept]])
     own = (texts[row] * images[image]).sum(dim=1) * scale
@@ -146,7 +169,7 @@ def log_odds(photos: PhotoSet, features: Features, scale: float, seed: int, draw
     text, photo = (to_images - own).double().numpy(), (to_texts[image] - own).double().numpy()
     count, sums = len(texts), to_texts.double().numpy()
     return Odds(
-        *(text[:count], photo[:count], text[count:], photo[count:], sets[kept].numpy()),
+        *(text[:count], photo[:count], text[count:], photo[count:]),
         *(to_images[:count].double().numpy(), sums),
     )
 
@@ -158,58 +181,3 @@ def _others(queries: Tensor, gallery: Tensor, query: Tensor, left_out: Tensor, p
         scores = queries[rows] @ gallery.T * scale
         found.append(scores.masked_fill(persons[None] == person[:, None], -torch.inf).logsumexp(dim=1))
     return torch.cat(found)
-
-
-def _strangers(
-    photos: PhotoSet, features: Features, odds: Odds, other: Array, scale: float, strange: Array
-) -> dict[int, str]:
-    """Photographs with several captions that agree with each other and, all together, not with the photograph.
-
-    Where there are other photographs of the person, the captions must fit those: what fits none of them is a hard
-    caption rather than a wrong photograph. Nor is a photograph wrong that clearly is like those.
-    """
-    several = np.flatnonzero(np.diff(photos.first_row) > 1)
-    if not len(several):
-        return {}
-    texts = F.normalize(features.texts.float(), dim=1)
-    parts = (
-        texts[int(first) : int(last)]
-        for first, last in zip(photos.first_row[several], photos.first_row[several + 1], strict=True)
-    )
-    agreement = np.array([float((part @ part.T).min()) for part in parts])
-    apart = posterior(-agreement, -other)
-    own = _means((odds.text + odds.image) / 2, photos.row_image)[several]
-    wrong = _means((odds.wrong_text + odds.wrong_image) / 2, odds.wrong_set)
-    alike = posterior(own, wrong[~np.isnan(wrong)])
-    elsewhere = _elsewhere(photos, features, odds, scale, several)
-    known = ~np.isnan(elsewhere)
-    lost = np.zeros(len(several))
-    lost[known] = posterior(elsewhere[known], wrong[~np.isnan(wrong)]) if known.any() else 0.0
-    return {
-        int(several[place]): (
-            f"its captions agree (cosine {agreement[place]:.2f}, different persons {other.mean():.2f}) "
-            f"but not with it (mean loss {np.logaddexp(0, own[place]):.1f})"
-        )
-        for place in np.flatnonzero((alike > 0.5) & (apart < 0.5) & (lost < 0.5) & (strange[several] > UNCLEAR))
-    }
-
-
-def _elsewhere(photos: PhotoSet, features: Features, odds: Odds, scale: float, images: NDArray[np.int64]) -> Array:
-    """The mean x of the captions of each photograph with the other photographs of its person; nan without any."""
-    own, texts = F.normalize(features.images.float(), dim=1), F.normalize(features.texts.float(), dim=1)
-    persons = groups(photos)
-    found = np.full(len(images), np.nan)
-    for place, image in enumerate(images):
-        others = [one for one in persons.get(int(photos.image_person[image]), ()) if one != image]
-        if others:
-            rows = slice(int(photos.first_row[image]), int(photos.first_row[image + 1]))
-            scores = (texts[rows] @ own[others].T).double().numpy() * scale
-            sums = (odds.row_sum[rows, None] + odds.image_sum[None, others]) / 2
-            found[place] = float((sums - scores).mean())
-    return found
-
-
-def _means(values: Array, group: NDArray[np.int64]) -> Array:
-    """The mean of the values of each group, by its number; nan for numbers without any."""
-    counts = np.bincount(group)
-    return np.where(counts > 0, np.bincount(group, values) / np.maximum(counts, 1), np.nan)
