@@ -7,7 +7,8 @@ and skirts in captions of their test split: where is what the word adds to the m
 the garment: how often the hottest place lies in the rows of the zone, and the share of the heat there beside the zone's
 share of the picture. `covering` is what the page shows (`huecry.retrieval.explain`); `gradient` the gradient of the
 word's addition by the tokens that enter the last layer, times the tokens; `sentence` the heat of the whole sentence,
-whatever the word, which must point worse; `another picture` the heat of the word on the next picture.
+whatever the word, which must point worse; `another picture` the heat of the word on a
+photograph of somebody else.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def main() -> None:
             figures[zone][name] = {"hottest_in_zone": float(hits), "heat_in_zone": float(shares)}
             print(f"  {name:18}hottest in the zone {hits:6.1%}   heat in the zone {shares:6.1%}")
     record(
-        Path("benchmarks/results/explanations.json"), "python benchmarks/explanations.py runs/demo/finetune", figures
+        Path("benchmarks/results/explanations.json"), f"python benchmarks/explanations.py {arguments.model}", figures
     )
 
 

@@ -9,6 +9,7 @@ the word adds to the cosine: f(covered) against f(whole), along g(sentence) - g(
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 
 from huecry.data.augment import pixels_of
 from huecry.data.colour import luma
+from huecry.data.tokens import encode
 from huecry.retrieval.encoder import Encoder
 
 CELLS = (8, 3)
@@ -51,11 +53,15 @@ class Word:
 
 @dataclass(frozen=True)
 class Explanation:
-    """score: the cosine. heat: [rows, columns], how far it falls with a piece covered. words: in their order."""
+    """score: the cosine. heat: [rows, columns], how far it falls with a piece covered. words: in their order.
+
+    read: how many characters of the sentence the text tower reads; words behind them are not among `words`.
+    """
 
     score: float
     heat: NDArray[np.float32]
     words: tuple[Word, ...]
+    read: int
 
     def strongest(self, count: int) -> list[Word]:
         """The words that did most for the match, at most so many, the strongest first."""
@@ -63,10 +69,9 @@ class Explanation:
 
 
 def explain(encoder: Encoder, sentence: str, picture: Image.Image) -> Explanation:
-    """What drove the match of a sentence and a picture of mode RGB: one picture and its covered copies are encoded.
-
-    A sentence of one word, or longer than the text tower reads, is explained as far as it goes.
-    """
+    """What drove the match of a sentence and a picture of mode RGB: one picture and its covered copies are encoded."""
+    read = _read(sentence, encoder.context)
+    sentence = sentence[:read]
     places = [found.span() for found in _WORD.finditer(sentence)]
     texts = encoder.encode_text([sentence, *(sentence[:start] + sentence[end:] for start, end in places)])
     pixels = pixels_of(picture, encoder.size)
@@ -81,7 +86,16 @@ def explain(encoder: Encoder, sentence: str, picture: Image.Image) -> Explanatio
             Word(*place, float(effect), (falls[0] - fall).numpy())
             for place, effect, fall in zip(places, effects, falls[1:], strict=True)
         ),
+        read,
     )
+
+
+def _read(sentence: str, context: int) -> int:
+    """Characters of a sentence up to the last word that fits a context of so many tokens, start and end among them."""
+    if len(encode(sentence)) <= context - 2:
+        return len(sentence)
+    ends = [found.end() for found in _WORD.finditer(sentence)]
+    return ends[bisect(ends, context - 2, key=lambda end: len(encode(sentence[:end]))) - 1] if ends else 0
 
 
 def covered(pixels: Tensor) -> Tensor:

@@ -21,12 +21,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from huecry.data.layouts import ImageFolder
+from huecry.data.layouts import inside
 from huecry.data.readers import ReadOptions, read
 from huecry.data.records import Record
 from huecry.errors import UserError
 from huecry.retrieval.encoder import AnyPicture, Encoder
 from huecry.retrieval.index_file import IndexFile, read_index
+from huecry.retrieval.index_sources import Contents
 from huecry.retrieval.search_faiss import Cells, open_cells, rescored
 from huecry.towers import ModelConfig
 
@@ -152,27 +153,43 @@ class Index:
     def picture(self, path: str) -> Image.Image:
         """A picture of the index, decoded; of no other file.
 
-        Raises UserError where the index has no such path, or its file is gone, unreadable or a link out of the folder.
+        Raises UserError where the index has no such path, or its file is gone, unreadable, a link out of the folder or
+        another picture than was indexed.
         """
-        if path not in self._known:
+        row = self._rows.get(path)
+        if row is None:
             raise UserError(f"{path!r}: not a picture of {self.place}")
         root = self.file.about.root
-        if root is None:
-            record = self._records.get(path)
-        else:
-            found = self._folder.find(path, str(self.place))
-            record = None if found is None else Record(found.image, (), None, path)
+        record = self._records.get(path) if root is None else self._record(root, path, row)
         if record is None:
             raise UserError(f"{path!r}: no longer in {root or self.file.about.source}; bring the index up to date")
         return record.open()
 
-    @cached_property
-    def _known(self) -> frozenset[str]:
-        return frozenset(self.paths)
+    def check_pictures(self) -> None:
+        """Raises UserError where the folder or data set of the pictures is gone."""
+        root = self.file.about.root
+        if root is None:
+            _ = self._records
+        elif not os.path.isdir(root):
+            raise UserError(f"{self.place}: its pictures are gone, {root} is no folder; index them again")
+
+    def _record(self, root: str, path: str, row: int) -> Record | None:
+        """A picture in a folder, if it is there and the one that was indexed."""
+        file = Path(root, path)
+        if not inside(str(file), [os.path.realpath(root)]):
+            raise UserError(f"{path!r}: leads out of {root}; bring the index up to date")
+        try:
+            now = file.stat()
+            same = [now.st_size, now.st_mtime_ns] == self.file.stamps[row].tolist()
+            if not same and Contents().digest(file) != self.file.hashes[row].numpy().tobytes():
+                raise UserError(f"{path!r}: has changed since it was indexed; bring the index up to date")
+        except OSError:
+            return None
+        return Record(file, (), None, path)
 
     @cached_property
-    def _folder(self) -> ImageFolder:
-        return ImageFolder(Path(self.file.about.root or ""))
+    def _rows(self) -> dict[str, int]:
+        return {path: row for row, path in enumerate(self.paths)}
 
     @cached_property
     def _records(self) -> dict[str, Record]:

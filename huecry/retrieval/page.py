@@ -25,6 +25,12 @@ from huecry.retrieval.search_attributes import ATTRIBUTES, colours_of, compose
 
 MOST, USUAL = 60, 12
 """Pictures shown at once: at most, and if nothing else is asked for."""
+LONGEST = 1000
+"""Characters of a sentence; the text tower reads some 300."""
+WAITING = 64
+"""Requests that may wait for their turn."""
+HOUR = 3600
+"""Seconds after which copies of pictures that nobody asked for again are deleted."""
 SIZE = (320, 480)
 """Width and height within which a picture reaches the browser."""
 STRONGEST = 3
@@ -53,7 +59,7 @@ LAUNCH: dict[str, Any] = {
     "enable_monitoring": False,
     "run_history": False,
     "footer_links": [],
-    "max_file_size": 1,
+    "state_session_capacity": 500,
 }
 """How gradio serves the page: from this process alone, with the fonts that the machine has."""
 Answer = tuple[str, list[Found]]
@@ -63,23 +69,29 @@ Answer = tuple[str, list[Found]]
 def build_page(index: Index) -> gr.Blocks:
     """The page of an index, not yet launched; its model is loaded. Raises UserError where that cannot be."""
     encoder = index.encoder
+    index.check_pictures()
 
     @_told
     def search(sentence: str, count: float) -> tuple[Answer, Any, str, str]:
         begun = time.perf_counter()
-        found = index.search(sentence, k=int(count))
-        took = time.perf_counter() - begun
+        if len(sentence or "") > LONGEST:
+            raise UserError(f"a sentence of {len(sentence):,} characters; describe the person in at most {LONGEST:,}")
+        found = index.search(sentence or "", k=max(1, min(int(count), MOST)))
         pictures = [(_small(picture_of(index, one)), f"{rank} · {one.score:.3f}") for rank, one in enumerate(found, 1)]
+        took = time.perf_counter() - begun
         told = f"{len(found)} of {len(index):,} pictures in {took:.2f} s. Choose one to see what drove the match."
         return (sentence, found), gr.Gallery(pictures, selected_index=None), told, ""
 
     @_told
     def choose(answer: Answer, event: gr.SelectData) -> str:
         sentence, found = answer
-        if not 0 <= event.index < len(found):
+        if event.index not in range(len(found)):
             raise UserError("search first, then choose a picture")
         chosen = found[event.index]
-        picture = index.picture(chosen.path)
+        try:
+            picture = index.picture(chosen.path)
+        except UserError as error:  # which names folders of this machine
+            raise UserError(f"{chosen.path}: gone, changed or unreadable; bring the index up to date") from error
         told = explain(encoder, sentence, picture)
         return _words(sentence, told) + _maps(sentence, _small(picture), told) + _about(chosen)
 
@@ -89,9 +101,12 @@ def build_page(index: Index) -> gr.Blocks:
         told = [f"{key}={value}" for key, value in zip(ATTRIBUTES, looks, strict=True) if value]
         if not told:
             raise UserError("choose a colour or a thing first")
+        for key, thing in zip(ATTRIBUTES, chosen[1::2], strict=True):
+            if ATTRIBUTES[key].noun is None and not thing and any(one.startswith(f"{key}=") for one in told):
+                raise UserError(f"{key}: choose a thing beside the colour")
         return compose(told)
 
-    with gr.Blocks(title="huecry", analytics_enabled=False) as page:
+    with gr.Blocks(title="huecry", analytics_enabled=False, delete_cache=(HOUR, HOUR)) as page:
         answer = gr.State(("", []))
         with gr.Row():
             example = "a woman in a dark blue coat with a red backpack"
@@ -120,11 +135,11 @@ def build_page(index: Index) -> gr.Blocks:
             with gr.Column(scale=4):
                 reasons = gr.HTML()
         asked: dict[str, Any] = {"inputs": [sentence, count], "outputs": [answer, gallery, told, reasons]}
-        button.click(search, **asked, api_name="search", show_progress_on=gallery)
-        sentence.submit(search, **asked, api_visibility="private", show_progress_on=gallery)
-        gallery.select(choose, answer, reasons, api_visibility="private", show_progress_on=reasons)
+        chosen = gallery.select(choose, answer, reasons, api_visibility="private", show_progress_on=reasons)
+        button.click(search, **asked, api_name="search", show_progress_on=gallery, cancels=[chosen])
+        sentence.submit(search, **asked, api_visibility="private", show_progress_on=gallery, cancels=[chosen])
         writer.click(write, menus, sentence, api_visibility="private")
-    return page
+    return page.queue(api_open=False, max_size=WAITING)
 
 
 def _told(work: Callable[..., Any]) -> Callable[..., Any]:
@@ -152,9 +167,9 @@ def _menus(key: str) -> tuple[gr.Dropdown, gr.Dropdown]:
 
 
 def _small(picture: Image.Image) -> Image.Image:
-    small = picture.copy()
-    small.thumbnail(SIZE)
-    return small
+    """The picture itself, made small."""
+    picture.thumbnail(SIZE)
+    return picture
 
 
 def _words(sentence: str, told: Explanation) -> str:
@@ -168,7 +183,8 @@ def _words(sentence: str, told: Explanation) -> str:
         parts.append(f'<span style="{style}" title="{word.effect:+.3f}">{html.escape(sentence[word.slice])}</span>')
         end = word.end
     return (
-        f'<p class="said">{"".join(parts)}{html.escape(sentence[end:])}</p>'
+        f'<p class="said">{"".join(parts)}{html.escape(sentence[end : told.read])}'
+        f'<s title="not read: too long">{html.escape(sentence[told.read :])}</s></p>'
         '<p class="told">The bluer a word, the further the score falls without it; without a red one it would rise.</p>'
     )
 

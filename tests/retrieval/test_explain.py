@@ -21,6 +21,7 @@ class TopAndBottom:
     """Sees how red the upper half of a picture is and how blue the lower one; knows the words red and blue."""
 
     size = (64, 24)
+    context = 77
 
     def encode_text(self, sentences: list[str]) -> torch.Tensor:
         return torch.tensor([[float("red" in one), float("blue" in one)] for one in sentences])
@@ -86,6 +87,14 @@ def test_the_words_of_a_sentence() -> None:
     assert explain(TopAndBottom(), "?!", Image.new("RGB", (24, 64))).words == ()
 
 
+def test_words_behind_the_context_are_left_out() -> None:
+    """Of three tokens a word, 75 fit."""
+    sentence = "navy-blue " * 40
+    told = explain(TopAndBottom(), sentence, Image.new("RGB", (24, 64)))
+    assert (len(told.words), told.read) == (25, 25 * 10 - 1)
+    assert explain(TopAndBottom(), "red " * 75, Image.new("RGB", (24, 64))).read == 300
+
+
 def test_every_pixel_is_covered() -> None:
     pixels = torch.randint(0, 256, (3, 100, 37), dtype=torch.uint8)
     copies = covered(pixels)
@@ -98,7 +107,7 @@ def test_every_pixel_is_covered() -> None:
 def test_the_strongest_words() -> None:
     heat = np.zeros(CELLS, dtype=np.float32)
     words = tuple(Word(start, start + 1, effect, heat) for start, effect in enumerate((0.1, -0.5, 0.3, 0.0, 0.2)))
-    told = Explanation(0.5, heat, words)
+    told = Explanation(0.5, heat, words, 5)
     assert [word.start for word in told.strongest(2)] == [2, 4]
     assert [word.start for word in told.strongest(9)] == [2, 4, 0]
 

@@ -120,3 +120,21 @@ def test_no_path_leads_out_of_the_folder(index, photo_folder, tmp_path) -> None:
     with pytest.raises(UserError, match=r"no longer in .*; bring the index up to date"):
         crafted.picture("val/0_1.png")
     assert crafted.picture("val/1_0.png").size == (64, 128)
+
+
+def test_a_picture_that_is_another_now(photo_folder, tmp_path) -> None:
+    """A file that was only touched is still the one that was indexed; one of other content or a link outside is not."""
+    shutil.copytree(photo_folder / "train", tmp_path / "plain")
+    api.index("tiny", str(tmp_path / "plain"), "data.workers=0", "train.cpu_threads=1", out=str(tmp_path / "photos"))
+    opened = Index.open(tmp_path / "photos")
+    touched, changed, linked = (tmp_path / "plain" / name for name in opened.paths[:3])
+    before = opened.picture(touched.name)
+    touched.touch()
+    assert opened.picture(touched.name) == before
+    changed.write_bytes(touched.read_bytes())
+    with pytest.raises(UserError, match="has changed since it was indexed; bring the index up to date"):
+        opened.picture(changed.name)
+    outside = linked.rename(tmp_path / "outside.png")
+    linked.symlink_to(outside)
+    with pytest.raises(UserError, match="leads out of"):
+        opened.picture(linked.name)

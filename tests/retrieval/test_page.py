@@ -39,8 +39,8 @@ def place(make_photos: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(place: Path) -> Iterator[Served]:
-    with serving(place) as served:
+def served(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(place, tmp_path_factory.mktemp("temporary")) as served:
         yield served
 
 
@@ -105,12 +105,29 @@ def test_attributes_write_the_sentence(page) -> None:
 def test_what_cannot_be_asked_is_said(page) -> None:
     page.get_by_role("button", name="Search").click()
     page.get_by_text("an empty sentence finds nothing; describe the person").wait_for()
+    page.get_by_label("Describe the person").fill("a red coat " * 100)
+    page.keyboard.press("Enter")
+    page.get_by_text("a sentence of 1,100 characters; describe the person in at most 1,000").wait_for()
+    page.get_by_text("Describe by attributes").click()
+    page.get_by_label("other: colour").click()
+    page.get_by_role("option", name="red", exact=True).click()
+    page.get_by_role("button", name="Write the sentence").click()
+    page.get_by_text("other: choose a thing beside the colour").wait_for()
     assert page.locator(".thumbnail-item").count() == 0
+
+
+def test_what_is_not_read_is_marked(page) -> None:
+    search(page, " ".join(["a red coat and a hat"] * 20)).first.click()
+    page.locator(".said").wait_for()
+    assert len(page.locator(".said span").all()) == 75
+    assert page.locator(".said s").inner_text().split() == (["a", "red", "coat", "and", "a", "hat"] * 20)[75:]
 
 
 def test_a_picture_that_has_gone(page, place) -> None:
     """It stands as missing among the others, and a click on it is answered."""
     gone = huecry.Index.open(place).search("a red coat", k=1)[0].path
     (place.parent / "drawn" / gone).unlink()
-    search(page, "a red coat").first.click()
-    page.get_by_text(Path(gone).name).wait_for()
+    pictures = search(page, "a red coat")
+    assert pictures.count() == 12
+    pictures.first.click()
+    page.get_by_text(f"{gone}: gone, changed or unreadable; bring the index up to date").wait_for()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -29,14 +30,14 @@ def place(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(place: Path) -> Iterator[Served]:
-    with serving(place) as served:
+def served(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(place, tmp_path_factory.mktemp("temporary")) as served:
         yield served
 
 
-def status(url: str, data: bytes | None = None) -> int:
+def status(url: str, data: bytes | None = None, **headers: str) -> int:
     try:
-        with LOOPBACK_ONLY.open(urllib.request.Request(url, data)) as answer:
+        with LOOPBACK_ONLY.open(urllib.request.Request(url, data, headers)) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
@@ -44,31 +45,44 @@ def status(url: str, data: bytes | None = None) -> int:
 
 @pytest.mark.slow
 def test_the_page_answers_as_the_index_does(served, place) -> None:
+    """Whoever asks at the same time gets their own answer; what is sent is a small copy of a picture."""
     from gradio_client import Client
 
-    client = Client(served.address, verbose=False, download_files=False, analytics_enabled=False)
-    gallery, told, _ = client.predict("a red coat", 3, api_name="/search")
-    found = huecry.Index.open(place).search("a red coat", k=3)
-    captions = [f"{rank} · {one.score:.3f}" for rank, one in enumerate(found, 1)]
-    assert [one["caption"] for one in gallery["value"]] == captions
-    assert told.startswith("3 of 16 pictures in ")
+    clients = [Client(served.address, verbose=False, download_files=False, analytics_enabled=False) for _ in range(2)]
+    sentences = ["a red coat", "blue trousers"]
+    jobs = [one.submit(text, 3, api_name="/search") for one, text in zip(clients, sentences, strict=True)]
+    for sentence, job in zip(sentences, jobs, strict=True):
+        gallery, told, _ = job.result()
+        found = huecry.Index.open(place).search(sentence, k=3)
+        captions = [f"{rank} · {one.score:.3f}" for rank, one in enumerate(found, 1)]
+        assert [one["caption"] for one in gallery["value"]] == captions
+        assert told.startswith("3 of 16 pictures in ")
+        assert status(gallery["value"][0]["image"]["url"]) == 200
 
 
 @pytest.mark.slow
-def test_no_other_file_is_served(served, place, photo_folder) -> None:
+def test_no_other_file_is_served_and_none_is_taken(served, place, photo_folder) -> None:
     picture = next((photo_folder / "train").glob("*.png"))
-    for path in ("/etc/passwd", "../../../etc/passwd", str(picture), str(place), str(Path(__file__))):
-        assert status(f"{served.address}/gradio_api/file={path}") in (403, 404), path
-    boundary = "x" * 20
-    head = 'Content-Disposition: form-data; name="files"; filename="a.png"'
-    file = f"--{boundary}\r\n{head}\r\n\r\n{'a' * 99}\r\n--{boundary}--"
-    upload = urllib.request.Request(
-        f"{served.address}/gradio_api/upload",
-        file.encode(),
-        {"Content-Type": f"multipart/form-data; boundary={boundary}"},
-    )
-    with pytest.raises(urllib.error.HTTPError, match="413"):
-        LOOPBACK_ONLY.open(upload)
+    others = ["/etc/passwd", "../../../etc/passwd", str(picture), str(place), str(Path(__file__)), "http://192.0.2.1/a"]
+    asked = [f"/gradio_api/file={one}" for one in others] + [f"/file={picture}", f"/gradio_api/file/{picture}"]
+    asked += ["/gradio_api/deep_link?session_hash=a", "/gradio_api/proxy=http://192.0.2.1/", "/monitoring", "/runs"]
+    assert {url: status(served.address + url) for url in asked} == dict.fromkeys(asked, 403)
+    for way in ("upload", "process_recording", "run/search", "api/search", "call/search"):
+        assert status(f"{served.address}/gradio_api/{way}", b"{}") == 403, way
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "headers", [{"Host": "evil.example:7860"}, {"Origin": "http://evil.example"}, {"Origin": "null"}]
+)
+def test_another_site_gets_nothing(served, headers) -> None:
+    """Not even one whose own name leads here."""
+    join = f"{served.address}/gradio_api/queue/join"
+    assert (status(served.address), status(f"{served.address}/config")) == (200, 200)
+    assert (status(served.address, **headers), status(join, b"{}", **headers)) == (403, 403)
+    own = served.address.removeprefix("http://")
+    assert status(served.address, Host=own, Origin=served.address) == 200
+    assert status(served.address, Host=own.replace("127.0.0.1", "localhost")) == 200
 
 
 @pytest.mark.slow
@@ -82,7 +96,7 @@ def test_it_listens_on_the_loopback_alone(served) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_ends_and_leaves_nothing(place, tmp_path, number) -> None:
     with serving(place, tmp_path) as served:
         assert [path.name.startswith("huecry-page-") for path in tmp_path.iterdir()] == [True]
@@ -100,7 +114,15 @@ def test_mistakes(mistake, place, tmp_path) -> None:
         port = taken.getsockname()[1]
         mistake(["serve", str(place), "--port", str(port)], f"127.0.0.1:{port}", "--port")
     mistake(["serve", str(place), "--host", "203.0.113.7"], "203.0.113.7", "--host")
+    mistake(["serve", str(place), "--host", "::1"], "::1", "--host")
     mistake(["serve", str(place), "--port", "70000"], "70000", "--port")
+
+
+def test_pictures_that_are_gone(mistake, photo_folder, tmp_path) -> None:
+    shutil.copytree(photo_folder, tmp_path / "drawn")
+    api.index("tiny", str(tmp_path / "drawn"), "data.workers=0", "train.cpu_threads=1", out=str(tmp_path / "photos"))
+    shutil.rmtree(tmp_path / "drawn")
+    mistake(["serve", str(tmp_path / "photos")], tmp_path / "photos", tmp_path / "drawn")
 
 
 def test_without_gradio(place, monkeypatch) -> None:

@@ -25,11 +25,9 @@ class Served:
 
 
 @contextmanager
-def serving(place: Path, temporary: Path | None = None) -> Iterator[Served]:
-    """The page of an index, killed at the end if it is still up. temporary: where it puts what is temporary."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if temporary is not None:
-        environment["TMPDIR"] = str(temporary)
+def serving(place: Path, temporary: Path) -> Iterator[Served]:
+    """The page of an index, ended at the end if it is still up. temporary: where it puts what is temporary."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)}
     process = subprocess.Popen(
         [sys.executable, "-m", "huecry.cli", "serve", str(place)],
         env=environment,
@@ -46,5 +44,9 @@ def serving(place: Path, temporary: Path | None = None) -> Iterator[Served]:
                 return
         raise AssertionError(process.stderr.read())
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
