@@ -36,10 +36,12 @@ def test_commands_parse_and_their_recipes_load(command: str) -> None:
     if words[0] == "huecry":
         build_parser().parse_args(words[1:])
         return
-    stage = words[2].partition("/")[0]
+    script = next(place for place, word in enumerate(words) if word.endswith("run.py"))
+    stage = words[script].partition("/")[0]
     assert words[:2] == ["accelerate", "launch"]
-    assert (ROOT / words[2]).is_file()
-    options = build_parser().parse_args([stage, *words[3:]])
+    assert (ROOT / words[script]).is_file()
+    assert all((ROOT / word).is_file() for word in words[2:script] if word.endswith(".yaml"))
+    options = build_parser().parse_args([stage, *words[script + 1 :]])
     load_recipe(options.config, options.overrides, TASKS)
 
 
