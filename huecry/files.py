@@ -30,7 +30,7 @@ def write_folder(target: Path, fill: Callable[[Path], None], advice: str = RESUM
         try:
             fill(temporary)
             for path in temporary.rglob("*"):
-                _sync(path)
+                _settle(path)
             _sync(temporary)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -71,7 +71,7 @@ def write_file(target: Path, content: str | Callable[[Path], object], advice: st
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             fill(temporary)
-            _sync(temporary)
+            _settle(temporary)
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -92,6 +92,15 @@ def writing(target: Path, advice: str = RESUME) -> Iterator[None]:
             f"{target}: cannot be written ({'the disk took only a part' if short else reason}); make room or choose "
             f"another place; {advice}"
         ) from error
+
+
+def _settle(path: Path) -> None:
+    """Bring what is new to the disk, a file with the mode that new files have: safetensors makes them private."""
+    if path.is_file():
+        umask = os.umask(0)
+        os.umask(umask)
+        path.chmod(0o666 & ~umask)
+    _sync(path)
 
 
 def _sync(path: Path) -> None:
