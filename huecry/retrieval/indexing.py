@@ -15,14 +15,18 @@ import hashlib
 import json
 import os
 import time
+import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -34,7 +38,7 @@ from huecry.errors import UserError
 from huecry.processes import cores, gather, join, world
 from huecry.retrieval.encoder import Encoder
 from huecry.retrieval.index_file import About, Broken, IndexFile, read_index, shown
-from huecry.retrieval.index_parts import INSIDE, UNREAD, Done, Files, Part, Task, collate
+from huecry.retrieval.index_parts import INSIDE, UNREAD, Done, Files, Part, Seen, Task, collate
 from huecry.retrieval.index_sources import find_pictures
 from huecry.retrieval.search_attributes import random_sentences
 from huecry.retrieval.search_faiss import LARGE, installed, make_cells
@@ -163,24 +167,17 @@ def _work(encoder: Encoder, todo: Sequence[Task], done: Done, part: Part, batch_
     """
     rank, size = world()
     share = [one for one in todo if zlib.crc32(os.fsencode(one.record.name)) % size == rank]
-    loader = DataLoader(
-        Files(share, done.by_hash, encoder.size),
-        batch_size=batch_size,
-        num_workers=workers,
-        collate_fn=collate,
-        worker_init_fn=leave_signals,
-        generator=torch.Generator(),  # its own: it would draw from the global one
-    )
+    files = Files(share, done.by_hash, encoder.size)
     rounds = int(gather(torch.tensor([-(-len(share) // batch_size)], device=encoder.device)).max())
     name = "index" if size == 1 else f"index, process 1 of {size}"
     bar = tqdm(total=len(share), desc=name, unit=" pictures", disable=True if rank else None, leave=False)
     with StopSignals(encoder.device) as signals, bar:
-        batches, looked = iter(loader) if share else iter(()), 0
+        batches, looked = _encoded(files, encoder, batch_size, workers), 0
         try:
             for _ in range(rounds):
-                seen = next(batches, None)
-                if seen is not None:
-                    fresh = None if seen.pixels is None else encoder.encode_pixels(seen.pixels)
+                found = next(batches, None)
+                if found is not None:
+                    seen, fresh = found
                     part.add(share[looked : looked + batch_size], seen, fresh, done)
                     bar.update(len(seen.why))
                     looked += len(seen.why)
@@ -192,7 +189,54 @@ def _work(encoder: Encoder, todo: Sequence[Task], done: Done, part: Part, batch_
                     raise Stopped(stop, f"{kept}; the same command goes on")
             part.save()
         finally:
-            del batches  # its workers leave signals alone: unasked, a process that ends by an exception waits for them
+            batches.close()  # its workers leave signals alone: a process that ends by an exception would wait for them
+
+
+def _encoded(
+    files: Files, encoder: Encoder, batch_size: int, workers: int
+) -> Generator[tuple[Seen, Tensor | None], None, None]:
+    """What is seen of each batch, in order, and the features [d, D] of what of it was decoded.
+
+    Beside a GPU, so many processes prepare the batches. On a CPU each core does whole batches by itself: cores that
+    share one batch wait for the one that decodes the next (`benchmarks/search_speed.py`).
+    """
+
+    def encoded(seen: Seen) -> tuple[Seen, Tensor | None]:
+        return seen, None if seen.pixels is None else encoder.encode_pixels(seen.pixels)
+
+    def alone(start: int) -> tuple[Seen, Tensor | None]:
+        torch.set_num_threads(1)  # of this thread
+        return encoded(collate([files[number] for number in range(start, min(start + batch_size, len(files)))]))
+
+    if encoder.device.type != "cpu":
+        loader = DataLoader(
+            files,
+            batch_size=batch_size,
+            num_workers=workers,
+            collate_fn=collate,
+            worker_init_fn=leave_signals,
+            generator=torch.Generator(),  # its own: it would draw from the global one
+        )
+        yield from map(encoded, loader if len(files) else ())
+        return
+    starts, threads = range(0, len(files), batch_size), torch.get_num_threads()
+    if threads == 1:
+        yield from map(alone, starts)
+        return
+    waiting: deque[Future[tuple[Seen, Tensor | None]]] = deque()
+    with ThreadPoolExecutor(threads) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # each picture sets this too, and threads may undo it for each other
+        try:
+            for start in starts:
+                waiting.append(pool.submit(alone, start))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for one in waiting:
+                one.cancel()
+            torch.set_num_threads(threads)
 
 
 def _joined(

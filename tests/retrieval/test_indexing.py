@@ -66,7 +66,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_features_and_captions_are_those_of_the_pictures_in_order(photo_folder, tmp_path) -> None:
-    result = api.index("tiny", str(photo_folder), "data.workers=1", out=str(tmp_path / "index"))
+    result = api.index(
+        "tiny", str(photo_folder), "eval.batch_size=2", "train.cpu_threads=2", out=str(tmp_path / "index")
+    )
     records = [record for photos in read(photo_folder).values() for record in photos]
     index = read_index(tmp_path / "index")
     assert index.paths == [record.name for record in records]
@@ -136,8 +138,8 @@ def bomb(path: Path, width: int, height: int) -> None:
     )
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_folder_that_holds_anything(folder, tmp_path, capsys, monkeypatch, workers) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_folder_that_holds_anything(folder, tmp_path, capsys, monkeypatch, threads) -> None:
     whole = (folder / "more" / "6.png").read_bytes()
     (folder / "one_byte.jpg").write_bytes(b"\xff")
     (folder / "empty.png").write_bytes(b"")
@@ -160,7 +162,7 @@ def test_a_folder_that_holds_anything(folder, tmp_path, capsys, monkeypatch, wor
         return original(self, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", refuse)
-    assert main(["index", "tiny", str(folder), "--out", str(tmp_path / "index"), f"data.workers={workers}"]) == 0
+    assert main(["index", "tiny", str(folder), "--out", str(tmp_path / "index"), f"train.cpu_threads={threads}"]) == 0
     output = capsys.readouterr()
     index = made(folder)
     assert index.paths == [
