@@ -39,6 +39,8 @@ CHANGES = {
         *("finetune.train.epochs=5", "finetune.eval.every=5", "finetune.train.batch_size=64"),
     ),
 }
+ON_IDENTITIES = ("tasks.n_itc=null", "tasks.r_itc=null", "tasks.contrastive.positives=identity")
+"""Contrastive matching instead of the objective of `finetune/cuhk01_tiny`."""
 FINETUNE = {"people": "finetune/people", "transfer": "finetune/cuhk01_tiny", "cuhk01": "finetune/cuhk01_tiny"}
 READS = {"people": "", "transfer": "finetune.data.source", "cuhk01": "data.source"}
 """The key that DATA is given to."""
@@ -57,7 +59,8 @@ def main() -> None:
     data = (f"{READS[name]}={arguments.data}",) if arguments.data else ()
     out = PEOPLE.with_name(f"ablation_{name}")
     options = {"finetune": FINETUNE[name], "out": str(out), "seeds": arguments.seeds}
-    report = ablate("pretrain/all_tiny", *CHANGES[name], *data, **options)
+    plain = [] if name == "people" else [f"finetune.{change}" for change in ON_IDENTITIES]
+    report = ablate("pretrain/all_tiny", *CHANGES[name], *plain, *data, **options)
     shutil.copy(out / "ablation.png", Path("docs/pictures") / f"{out.name}.png")
     command = f"python benchmarks/ablation.py {name}{' CUHK01' if data else ''} --seeds {arguments.seeds}"
     record(Path("benchmarks/results") / f"{out.name}.json", command, report)

@@ -24,9 +24,9 @@ from huecry.api import finetune
 from huecry.config import read_yaml, recipe_path
 from huecry.data.readers import read
 
-TINY = "cuhk01_tiny"
+TINY, BASE, IDENTITIES = "cuhk01_tiny", "clip_itc", "clip_itc on identities"
 ROWS = (
-    *("clip_itc", TINY, "irra", "tbps_clip", "tbps_clip_simple", "rde", "textreid"),
+    *(BASE, IDENTITIES, "irra", "tbps_clip", "tbps_clip_simple", "rde", "textreid"),
     *("cmpm_c", "ssan_loss", "vta", "cmaam", "mccl", "dlis_loss"),
 )
 SHARES = {"n_itc.distil_steps": 1 / 5, "compound_ranking.warmup": 5 / 60, "identity.mutual_start": 5 / 60}
@@ -36,15 +36,17 @@ RUNS = Path("runs/recipes")
 
 def recipe(row: str, steps: int) -> DictConfig:
     """`finetune/cuhk01_tiny` with the objective of another recipe."""
-    tiny, other = (read_yaml(recipe_path(f"finetune/{name}")) for name in (TINY, row))
+    tiny, other = (read_yaml(recipe_path(f"finetune/{name}")) for name in (TINY, BASE if row == IDENTITIES else row))
     tiny.tasks = other.tasks
+    if row == IDENTITIES:
+        tiny.tasks.contrastive.positives = "identity"
     for key, share in SHARES.items():
         if OmegaConf.select(other, f"tasks.{key}") is not None:
             OmegaConf.update(tiny, f"tasks.{key}", round(share * steps))
     views = {key: value for key, value in other.views.items() if key != "rgb"}
     if "rgb2" in views:
         views["rgb2"] = tiny.views.rgb
-    tiny.views = {**tiny.views, **views}
+    tiny.views = {"rgb": tiny.views.rgb, **views}
     if "sampler" in other.data:
         tiny.data.sampler = other.data.sampler
     return tiny
@@ -52,10 +54,10 @@ def recipe(row: str, steps: int) -> DictConfig:
 
 def train(row: str, seed: int, data: str, pretrained: str, captions: int) -> Path:
     """The run folder of a row at a seed, trained if it is not there."""
-    folder = RUNS / f"{row}-{seed}"
+    folder = RUNS / f"{row.replace(' ', '_')}-{seed}"
     if not (folder / "results.json").exists():
         tiny = read_yaml(recipe_path(f"finetune/{TINY}")).train
-        made = RUNS / f"{row}.yaml"
+        made = folder.with_name(f"{folder.name}.yaml")
         made.parent.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(recipe(row, tiny.epochs * (captions // tiny.batch_size)), made)
         changes = (f"data.source={data}", f"model.source={pretrained}", f"run.seed={seed}", f"run.dir={folder}")
