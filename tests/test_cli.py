@@ -271,6 +271,7 @@ def test_the_script_of_a_stage_takes_the_same_arguments(photo_folder, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_is_no_mistake() -> None:
     command = f"{sys.executable} -m huecry.cli recipes | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)

@@ -193,6 +193,7 @@ def test_debug_shows_where_a_mistake_was_found(tmp_path, capsys):
     assert last.startswith("huecry: ")
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own(photo_folder, tmp_path):
     """What the tests above try within this process, once as a user meets it."""
     command = [sys.executable, "-m", "huecry.cli", *stage(photo_folder, tmp_path / "run", "train.epoch=1")]

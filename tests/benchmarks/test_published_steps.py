@@ -42,6 +42,7 @@ def test_a_published_step_is_ours(row: str, make_photos: Any) -> None:
         assert (own.grad - theirs.grad).norm() < 1e-4 * theirs.grad.norm()
 
 
+@pytest.mark.slow
 def test_steps_that_differ_are_not_compared(make_photos: Any) -> None:
     from published_steps import build, losses_of, twin_of
 

@@ -50,6 +50,7 @@ def compare(*arguments: object) -> dict[str, Any]:
     return json.loads(Path(arguments[arguments.index("--json") + 1]).read_text())  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_table(make_run, make_photos, photo_folder, tmp_path, capsys):
     other, file = make_photos(persons=2, photos=3), tmp_path / "table.json"
     runs = [make_run("irra-1", 1), make_run("irra-0", 0)]

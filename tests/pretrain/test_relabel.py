@@ -182,6 +182,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert all(torch.equal(weight, models[1][key]) for key, weight in models[0].items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["in the epoch", "before its first step"])
 def test_a_run_that_dies_goes_on_with_the_same_bits(
     moment: str, make_photos: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

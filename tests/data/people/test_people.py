@@ -327,6 +327,7 @@ def test_an_interrupted_cache_leaves_nothing_behind(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_two_processes_may_fill_the_cache_at_once(tmp_path, monkeypatch):
     monkeypatch.setenv("HUECRY_CACHE", str(tmp_path))
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
