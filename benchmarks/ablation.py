@@ -18,6 +18,7 @@ import argparse
 import shutil
 from pathlib import Path
 
+from cuhk01 import ON_IDENTITIES
 from record import record
 
 from huecry.api import ablate
@@ -39,8 +40,6 @@ CHANGES = {
         *("finetune.train.epochs=5", "finetune.eval.every=5", "finetune.train.batch_size=64"),
     ),
 }
-ON_IDENTITIES = ("tasks.n_itc=null", "tasks.r_itc=null", "tasks.contrastive.positives=identity")
-"""Contrastive matching instead of the objective of `finetune/cuhk01_tiny`."""
 FINETUNE = {"people": "finetune/people", "transfer": "finetune/cuhk01_tiny", "cuhk01": "finetune/cuhk01_tiny"}
 READS = {"people": "", "transfer": "finetune.data.source", "cuhk01": "data.source"}
 """The key that DATA is given to."""

@@ -7,8 +7,7 @@ and skirts in captions of their test split: where is what the word adds to the m
 the garment: how often the hottest place lies in the rows of the zone, and the share of the heat there beside the zone's
 share of the picture. `covering` is what the page shows (`huecry.retrieval.explain`); `gradient` the gradient of the
 word's addition by the tokens that enter the last layer, times the tokens; `sentence` the heat of the whole sentence,
-whatever the word, which must point worse; `another picture` the heat of the word on a
-photograph of somebody else.
+whatever the word, which must point worse; `another picture` the heat of the word on a photograph of somebody else.
 """
 
 from __future__ import annotations

@@ -26,13 +26,12 @@ from torch.nn import functional as F
 
 from huecry.data.records import PhotoSet
 from huecry.errors import UserError
-from huecry.finetune.audit_evidence import BOTH, CAPTION, LOOKS, NONE, PHOTO, Evidence, observable
+from huecry.finetune.audit_evidence import BLOCK, BOTH, CAPTION, LOOKS, NONE, PHOTO, Evidence, observable
 from huecry.finetune.audit_ids import parted
 from huecry.finetune.findings import Finding, found
 from huecry.finetune.mixture import FEWEST, Array, CannotTell, check_told_apart, posteriors
 from huecry.retrieval.evaluate import Features, identities
 
-BLOCK = 1 << 24
 LIKELY = 0.5
 """The posterior above which a photograph is said to show somebody else: one that is hard to read often seems to."""
 DOUBTFUL = 1 / 3
@@ -78,13 +77,13 @@ def model_findings(
     if not (features.images.isfinite().all() and features.texts.isfinite().all()):
         raise UserError("--model: its features are not finite, it may have diverged; use an earlier checkpoint")
     left_out: dict[str, str] = {}
-    captions = True
+    odds, captions = log_odds(photos, features, scale, seed), True
     try:
-        check_pairs(photos, features, scale, seed)
+        check_pairs(odds)
     except CannotTell as why:
         left_out |= dict.fromkeys(("pair_mismatch", "wrong_person"), str(why))
         captions = False
-    doubts = doubt(photos, features, scale, seed, captions)
+    doubts = doubt(photos, features, scale, odds, seed, captions)
     findings = list(pair_findings(photos, doubts))
     try:
         check_told_apart(-doubts.looks, -doubts.wrong_looks, "photographs of a person")
@@ -113,18 +112,18 @@ def id_findings(photos: PhotoSet, doubts: Doubts) -> Iterator[Finding]:
         yield found("id_consistency", photos, image, f"{evidence}(posterior {doubts.other[image]:.2f})")
 
 
-def check_pairs(photos: PhotoSet, features: Features, scale: float, seed: int = 0) -> None:
+def check_pairs(odds: Odds) -> None:
     """Raises CannotTell where a model does not tell right pairs from wrong ones, or there are too few."""
-    if len(photos.row_image) < FEWEST:
-        raise CannotTell(f"{len(photos.row_image)} pairs are too few")
-    odds = log_odds(photos, features, scale, seed)
+    if len(odds.text) < FEWEST:
+        raise CannotTell(f"{len(odds.text)} pairs are too few")
     check_told_apart(odds.text, odds.wrong_text, "pairs")
     check_told_apart(odds.image, odds.wrong_image, "pairs")
 
 
-def doubt(photos: PhotoSet, features: Features, scale: float, seed: int = 0, captions: bool = True) -> Doubts:
+def doubt(
+    photos: PhotoSet, features: Features, scale: float, odds: Odds, seed: int = 0, captions: bool = True
+) -> Doubts:
     """What a model doubts. captions: False asks the photographs alone."""
-    odds = log_odds(photos, features, scale, seed)
     evidence = Evidence(photos, features, scale, (odds.row_sum, odds.image_sum), captions)
     rows = evidence.rows(evidence.real)
     wrong = {kind: evidence.rows(claim) for kind, claim in evidence.on_purpose(seed).items()}

@@ -73,10 +73,10 @@ def build_page(index: Index) -> gr.Blocks:
 
     @_told
     def search(sentence: str, count: float) -> tuple[Answer, Any, str, str]:
-        begun = time.perf_counter()
-        if len(sentence or "") > LONGEST:
+        begun, sentence = time.perf_counter(), sentence or ""
+        if len(sentence) > LONGEST:
             raise UserError(f"a sentence of {len(sentence):,} characters; describe the person in at most {LONGEST:,}")
-        found = index.search(sentence or "", k=max(1, min(int(count), MOST)))
+        found = index.search(sentence, k=max(1, min(int(count), MOST)))
         pictures = [(_small(picture_of(index, one)), f"{rank} · {one.score:.3f}") for rank, one in enumerate(found, 1)]
         took = time.perf_counter() - begun
         told = f"{len(found)} of {len(index):,} pictures in {took:.2f} s. Choose one to see what drove the match."
@@ -97,13 +97,14 @@ def build_page(index: Index) -> gr.Blocks:
 
     @_told
     def write(*chosen: str) -> str:
-        looks = (" ".join(filter(None, pair)) for pair in zip(chosen[::2], chosen[1::2], strict=True))
-        told = [f"{key}={value}" for key, value in zip(ATTRIBUTES, looks, strict=True) if value]
+        told = []
+        for (key, attribute), colour, thing in zip(ATTRIBUTES.items(), chosen[::2], chosen[1::2], strict=True):
+            if colour and not thing and attribute.noun is None:
+                raise UserError(f"{key}: choose a thing beside the colour")
+            if colour or thing:
+                told.append(f"{key}={' '.join(filter(None, (colour, thing)))}")
         if not told:
             raise UserError("choose a colour or a thing first")
-        for key, thing in zip(ATTRIBUTES, chosen[1::2], strict=True):
-            if ATTRIBUTES[key].noun is None and not thing and any(one.startswith(f"{key}=") for one in told):
-                raise UserError(f"{key}: choose a thing beside the colour")
         return compose(told)
 
     with gr.Blocks(title="huecry", analytics_enabled=False, delete_cache=(HOUR, HOUR)) as page:

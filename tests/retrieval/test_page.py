@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served import Served, serving
+from served import Served
 
 import huecry
 from huecry import api
@@ -36,12 +36,6 @@ def place(make_photos: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = folder.parent / "photos.safetensors"
     api.index("tiny", str(folder), "data.workers=0", "train.cpu_threads=1", out=str(place))
     return place
-
-
-@pytest.fixture(scope="module")
-def served(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(place, tmp_path_factory.mktemp("temporary")) as served:
-        yield served
 
 
 @pytest.fixture

@@ -9,11 +9,10 @@ import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from served import LOOPBACK_ONLY, Served, serving
+from served import LOOPBACK_ONLY, serving
 
 import huecry
 from huecry import api
@@ -27,12 +26,6 @@ def place(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("serve") / "photos.safetensors"
     api.index("tiny", str(photo_folder), "data.workers=0", "train.cpu_threads=1", out=str(place))
     return place
-
-
-@pytest.fixture(scope="module")
-def served(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(place, tmp_path_factory.mktemp("temporary")) as served:
-        yield served
 
 
 def status(url: str, data: bytes | None = None, **headers: str) -> int:
