@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image
 
-from huecry.data.people.drawing import HEIGHT, WIDTH, photograph
+from huecry.data.people.drawing import HEIGHT, WIDTH, ZOOM, camera, photograph
 from huecry.data.people.scenery import scene
 from huecry.data.people.wardrobe import SHADES, Person, Piece, draw_person
 from huecry.data.people.wording import slip
@@ -161,7 +161,7 @@ def write_planted(out: Path, persons: int = 200, each: int = 8, seed: int = 0) -
         plan.plant("id_consistency", row, None)
     for _ in range(each):  # last, so that it changes nothing of the others
         row = take()
-        scene(rng, WIDTH, HEIGHT).save(out / row["file_name"])
+        camera(rng, scene(rng, WIDTH * ZOOM, HEIGHT * ZOOM)).save(out / row["file_name"])
         plan.plant("no_person", row, None, *ANYTHING_OF_A_MODEL)
     (out / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in plan.rows), encoding="utf-8")
     content = {name: sorted(map(list, getattr(plan, name)), key=str) for name in ("planted", "also")}

@@ -20,7 +20,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
 from tqdm import tqdm
 
 from huecry.config import Recipe, build_recipe
@@ -30,17 +29,14 @@ from huecry.data.tokens import CONTEXT
 from huecry.errors import UserError
 from huecry.files import own_folder, write_file, write_folder
 from huecry.finetune.audit_duplicates import near_duplicates
-from huecry.finetune.audit_glances import Glances
+from huecry.finetune.audit_glances import Observer
 from huecry.finetune.audit_model import model_findings
 from huecry.finetune.audit_page import page
 from huecry.finetune.audit_pictures import no_person_findings, picture_findings
 from huecry.finetune.audit_spelling import WordCounts, spelling_findings
 from huecry.finetune.audit_text import caption_findings
 from huecry.finetune.findings import MODEL_RULES, RULES, Finding, counts
-from huecry.retrieval.evaluate import Features, extract
 from huecry.towers import Towers, load_branches, load_towers
-from huecry.training.bundle import Bundle
-from huecry.training.labels import LabelTable
 
 FILES = frozenset({"findings.jsonl", "audit.json", "index.html"})
 """Everything that an audit writes into its folder."""
@@ -128,7 +124,8 @@ def _ask(
     towers: Towers, recipe: Recipe, splits: Mapping[str, PhotoSet], broken: Mapping[str, set[int]]
 ) -> tuple[list[Finding], dict[str, str]]:
     """The findings of the rules that ask a model, split by split, and what no split could be asked."""
-    branches = load_branches(recipe.model.source)
+    options = {"batch_size": recipe.eval.batch_size, "workers": recipe.data.workers}
+    observer = Observer(towers, load_branches(recipe.model.source), options)
     findings: list[Finding] = []
     reasons: dict[str, dict[str, str]] = {rule: {} for rule in MODEL_RULES}
     asked = 0
@@ -138,16 +135,15 @@ def _ask(
         if not len(seen) or not len(seen.row_image):
             continue
 
-        def ask(shown: PhotoSet) -> Features:
-            bundle = Glances(Bundle(towers, {}, LabelTable(shown, "given"), branches)).to(PartialState().device)
-            options: dict[str, Any] = {"batch_size": recipe.eval.batch_size, "workers": recipe.data.workers}
-            return extract(bundle, shown, size=towers.image_size, context=towers.context, progress=True, **options)
-
-        features = ask(seen)
-        found, left_out = model_findings(seen, features, float(towers.scale.detach()), recipe.run.seed)
-        nobody, why = no_person_findings(seen, features, ask)
-        left_out |= {} if why is None else {"no_person": why}
-        findings += [replace(finding, image=whole[finding.image]) for finding in (*found, *nobody)]
+        features, textures = observer.see(seen)
+        backdrops = observer.backdrops(seen, textures, recipe.run.seed)
+        found, left_out = model_findings(seen, features, float(towers.scale.detach()), backdrops, recipe.run.seed)
+        nobody, why = no_person_findings(seen, features, lambda shown: observer.see(shown)[0])
+        if why is None:
+            left_out.pop("no_person", None)
+        known = {finding.image for finding in found if finding.rule == "no_person"}
+        found += [finding for finding in nobody if finding.image not in known]
+        findings += [replace(finding, image=whole[finding.image]) for finding in found]
         asked += 1
         for rule, reason in left_out.items():
             reasons[rule][split] = reason

@@ -10,6 +10,7 @@ nothing to compare with:
     others_fit          the caption and the person's other photographs
     looks               the photograph and the person's other photographs
     others_fit_looks    captions of the person's other photographs, and this one
+    presence            whether somebody is on the photograph, as `huecry.finetune.audit_presence` sees it
 
 Captions fit a photograph by the scaled cosine less the mean of the logsumexp over other persons from either side; words
 and looks are compared by the cosine of centred features. Of several others the better half counts: one of them may be
@@ -29,12 +30,14 @@ from torch.nn import functional as F
 
 from huecry.data.records import PhotoSet
 from huecry.finetune.audit_ids import groups
+from huecry.finetune.audit_presence import Backdrops
 from huecry.finetune.mixture import Array
 from huecry.retrieval.evaluate import Features, identities
 
-RIGHT, CAPTION, PHOTO, BOTH, SIBLING = range(5)
-"""Kinds of rows: all is right, or somebody else's is the caption, the photograph, both, another of its captions."""
-FIT, SIBLINGS_FIT, SIBLINGS_SAID, OTHERS_SAID, OTHERS_FIT, LOOKS, OTHERS_FIT_LOOKS = range(7)
+RIGHT, CAPTION, PHOTO, BOTH, SIBLING, NOBODY = range(6)
+"""Kinds of rows: all is right; somebody else's is the caption, the photograph, both, another of its captions; or nobody
+is on the photograph."""
+FIT, SIBLINGS_FIT, SIBLINGS_SAID, OTHERS_SAID, OTHERS_FIT, LOOKS, OTHERS_FIT_LOOKS, PRESENCE = range(8)
 MOST_OTHERS = 16
 """Other photographs of a person, and captions of those, that a photograph is compared with."""
 BLOCK = 1 << 24
@@ -44,7 +47,8 @@ Index = NDArray[np.int64]
 
 class Claim(NamedTuple):
     """What rows of evidence are about: a caption [n] or `NONE`, a photograph [n], the photograph [n] in whose place it
-    stands, and the other captions [n, s] that stand beside, filled up with `NONE`."""
+    stands, and the other captions [n, s] that stand beside, filled up with `NONE`. Behind the photographs are numbered
+    the backdrops, kind by kind."""
 
     caption: Index
     image: Index
@@ -57,22 +61,33 @@ class Claim(NamedTuple):
 
 
 class Evidence:
-    """Rows of evidence of a split. captions: False leaves out all that captions say.
+    """Rows of evidence of a split. captions: False leaves out all that captions say. backdrops: None leaves out nobody.
 
-    row_sum [R], image_sum [N]: logsumexp of the scaled cosines with other persons' photographs, and captions.
+    sums: logsumexp of the scaled cosines with other persons' photographs [R], and with captions of others than the
+    photographs and then the backdrops show [N + K S].
     """
 
     def __init__(
-        self, photos: PhotoSet, features: Features, scale: float, sums: tuple[Array, Array], captions: bool = True
+        self,
+        photos: PhotoSet,
+        features: Features,
+        scale: float,
+        sums: tuple[Array, Array],
+        captions: bool = True,
+        backdrops: Backdrops | None = None,
     ) -> None:
-        images, texts = features.images.float(), features.texts.float()
+        images, texts, mean = features.images.float(), features.texts.float(), features.images.float().mean(dim=0)
+        self.presence, self.backdrops = np.full(len(images), np.nan), backdrops
+        if backdrops is not None:
+            images = torch.cat([images, backdrops.features.float().flatten(0, 1)])
+            self.presence = np.concatenate([backdrops.presence, backdrops.empty.ravel()])
         halves = [torch.from_numpy(one / 2).float() for one in sums]
         self.photos = photos
         self.persons = identities(photos)
         self.shown = F.normalize(images, dim=1), halves[1]
         self.told = F.normalize(texts, dim=1) * scale, halves[0]
-        self.looks = _centred(images), torch.zeros(len(images))
-        self.said = _centred(texts), torch.zeros(len(texts))
+        self.looks = F.normalize(images - mean, dim=1), torch.zeros(len(images))
+        self.said = F.normalize(texts - texts.mean(dim=0), dim=1), torch.zeros(len(texts))
         own = [np.arange(*photos.first_row[image : image + 2]) for image in range(len(photos) if captions else 0)]
         self.siblings = _padded([rows[rows != row] for rows in own for row in rows])
         near: list[Index] = [np.empty(0, dtype=np.int64)] * len(photos)
@@ -117,10 +132,16 @@ class Evidence:
             claims[SIBLING] = Claim(real.caption, real.image, real.place, mixed).part(
                 spoken & (real.siblings[:, 0] != NONE)
             )
+        if self.backdrops is not None:
+            made = np.full(len(self.photos), NONE)
+            made[self.backdrops.photographs] = np.arange(len(self.backdrops.photographs))
+            kind = generator.integers(0, len(self.backdrops.empty), len(real.place))
+            number = len(self.photos) + kind * len(self.backdrops.photographs) + made[real.place]
+            claims[NOBODY] = Claim(real.caption, number, real.place, real.siblings).part(made[real.place] != NONE)
         return claims
 
     def rows(self, claim: Claim) -> Array:
-        """The evidence [n, 7] of some rows."""
+        """The evidence [n, 8] of some rows."""
         caption, image, place, siblings = claim
         near, near_rows = self.near[place], self.near_rows[place]
         return np.stack(
@@ -132,13 +153,10 @@ class Evidence:
                 _half(_against(self.told, caption, self.shown, near)),
                 _half(_against(self.looks, image, self.looks, near)),
                 _half(_against(self.shown, image, self.told, near_rows)),
+                self.presence[image],
             ],
             axis=1,
         )
-
-
-def _centred(vectors: Tensor) -> Tensor:
-    return F.normalize(vectors - vectors.mean(dim=0), dim=1)
 
 
 def _padded(rows: Sequence[Index]) -> Index:
@@ -183,5 +201,6 @@ def observable(known: NDArray[np.bool_]) -> list[int]:
         PHOTO: others or siblings,
         BOTH: caption and others,
         SIBLING: siblings,
+        NOBODY: known[PRESENCE],
     }
     return [kind for kind, seen in shown.items() if seen]

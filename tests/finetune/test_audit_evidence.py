@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from huecry.data.records import PhotoSet, Record
-from huecry.finetune.audit_evidence import BOTH, CAPTION, NONE, PHOTO, SIBLING, Evidence, observable
+from huecry.finetune.audit_evidence import BOTH, CAPTION, NOBODY, NONE, PHOTO, PRESENCE, SIBLING, Evidence, observable
 from huecry.finetune.audit_glances import Glances
+from huecry.finetune.audit_presence import Backdrops
 from huecry.finetune.mixture import posteriors
 from huecry.retrieval.evaluate import Features
 
 SCALE = 5.0
+MADE = [0, 2, 3, 6]
+"""Photographs of which there are backdrops."""
 # person -> captions of each photograph
 SET = {"a": (2, 2, 1), "b": (2, 0), "c": (1,), "d": (2, 2, 2, 2)}
 
@@ -31,8 +35,11 @@ def evidence_of(captions: bool = True) -> tuple[PhotoSet, Features, tuple[np.nda
     rows = len(photos.row_image)
     images, texts = (torch.randn(count, 8, generator=generator) for count in (len(photos), rows))
     features = Features(images, texts, torch.ones(len(photos), dtype=torch.bool))
-    sums = np.arange(rows) / 10, np.arange(len(photos)) / 7
-    return photos, features, sums, Evidence(photos, features, SCALE, sums, captions)
+    made = torch.randn(2, len(MADE), 8, generator=generator)
+    presence = np.arange(len(photos) + 2 * len(MADE)) / 3
+    backdrops = Backdrops(np.array(MADE), made, presence[len(photos) :].reshape(2, -1), presence[: len(photos)])
+    sums = np.arange(rows) / 10, np.arange(len(presence)) / 7
+    return photos, features, sums, Evidence(photos, features, SCALE, sums, captions, backdrops)
 
 
 def better_half(values: list[float]) -> float:
@@ -66,6 +73,7 @@ def test_rows_against_loops():
             better_half([fit(caption, one) for one in near] if heard else []),
             better_half([centred[1][image] @ centred[1][one] for one in near]),
             better_half([fit(row, image) for row in said]),
+            image / 3,
         ]
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -74,6 +82,10 @@ def test_faults_on_purpose_take_from_other_persons():
     photos, _, _, evidence = evidence_of()
     real = {*zip(evidence.real.caption, evidence.real.place, strict=True)}
     claims = evidence.on_purpose(seed=0)
+    nobody = claims.pop(NOBODY)
+    assert {*zip(nobody.caption, nobody.place, strict=True)} == {(one, where) for one, where in real if where in MADE}
+    assert {(image - len(photos)) % len(MADE) for image in nobody.image} == {*range(len(MADE))}
+    assert all(MADE[(i - len(photos)) % len(MADE)] == at for i, at in zip(nobody.image, nobody.place, strict=True))
     assert claims.keys() == {CAPTION, PHOTO, BOTH, SIBLING}
     for kind, claim in claims.items():
         assert len(claim.place)
@@ -94,6 +106,7 @@ def test_photographs_alone():
     _, _, _, evidence = evidence_of(captions=False)
     rows = evidence.rows(evidence.real)
     assert np.isnan(rows[:, [0, 1, 2, 3, 4, 6]]).all()
+    assert not np.isnan(rows[:, PRESENCE]).any()
     assert evidence.on_purpose(0)[CAPTION].place.size == 0
 
 
@@ -105,11 +118,12 @@ def test_photographs_alone():
         ([0, 1, 2], [CAPTION, PHOTO, SIBLING]),
         ([0], [CAPTION]),
         ([5, 6], [PHOTO]),
+        ([7], [NOBODY]),
         ([], []),
     ],
 )
 def test_what_can_be_seen(there, kinds):
-    known = np.zeros(7, dtype=bool)
+    known = np.zeros(8, dtype=bool)
     known[there] = True
     assert observable(known) == kinds
 
@@ -127,8 +141,23 @@ def test_posteriors_add_up_to_the_share_that_is_wrong(share):
     assert ((found[:, 3] > 0.5) != (np.arange(len(rows)) < count)).mean() <= 0.02
 
 
+class Tower(nn.Module):
+    """Its feature of a photograph is the photograph; its tokens are the rows of pixels."""
+
+    mean = std = (0.5, 0.5, 0.5)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logit_scale = nn.Parameter(torch.zeros(()))
+
+    def encode_image(self, pixels: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(tokens=pixels.transpose(1, 2).flatten(2))
+
+
 class Plain(nn.Module):
-    """Its feature of a photograph is the photograph, shrunk; of a caption, what it is given."""
+    """Encodes as a bundle; of a caption, what it is given."""
+
+    towers = Tower()
 
     def forward(self, views: dict[str, Tensor], mode: str) -> dict[str, Tensor]:
         assert mode == "encode"
@@ -137,11 +166,26 @@ class Plain(nn.Module):
 
 def test_a_photograph_is_seen_four_times():
     pixels = torch.randint(0, 256, (2, 3, 50, 25), dtype=torch.uint8)
-    glances = Glances(Plain())
+    glances, size = Glances(Plain()), pixels[0].numel()
     found = glances({"rgb": pixels}, mode="encode")["rgb"]
     torch.testing.assert_close(glances({"rgb": pixels.flip(3)}, mode="encode")["rgb"], found, atol=1e-3, rtol=0)
     level = torch.full_like(pixels, 90)
     plain = F.normalize(level.float().flatten(1), dim=1)
-    torch.testing.assert_close(glances({"rgb": level}, mode="encode")["rgb"], plain)
+    torch.testing.assert_close(glances({"rgb": level}, mode="encode")["rgb"][:, :size], plain)
     words = torch.ones(2, 4)
     assert glances({"text": words}, mode="encode")["text"] is words
+
+
+def test_the_texture_does_not_ask_where_a_thing_is():
+    pixels = torch.randint(0, 256, (2, 3, 6, 4), dtype=torch.uint8)
+    size = pixels[0].numel()
+
+    def texture(shown: Tensor) -> Tensor:
+        return Glances(Plain())({"rgb": shown}, mode="encode")["rgb"][:, size:]
+
+    rows = (pixels.double() / 255 - 0.5) / 0.5
+    rows = (rows + rows.flip(3)) / 2  # the mean of both looks is the mean of their means
+    expected = rows.mean(dim=2).flatten(1)
+    torch.testing.assert_close(texture(pixels)[:, : expected.shape[1]].double(), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(texture(pixels[:, :, torch.randperm(6)]), texture(pixels))
+    assert (texture(pixels) - texture(pixels[:, :, :, [1, 0, 2, 3]])).abs().max() > 0.05

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from huecry.data.records import PhotoSet, Record
 from huecry.errors import UserError
 from huecry.finetune.audit_model import doubt, log_odds, model_findings
+from huecry.finetune.audit_presence import Backdrops
 from huecry.finetune.findings import Finding
 from huecry.retrieval.evaluate import Features
 
@@ -142,6 +143,44 @@ def test_two_people_under_one_id_with_several_photographs_each(second):
     recall, precision = recall_and_precision(found, planted)
     assert recall >= 0.85
     assert precision >= 0.9
+
+
+def backdrops_of(photos: PhotoSet, nobody: np.ndarray, seed: int = 0) -> Backdrops:
+    """Two of every photograph, which show nothing of anybody; seen as empty are these and a few of all photographs."""
+    generator = torch.Generator().manual_seed(100 + seed)
+    presence = np.random.default_rng(seed).uniform(0.5, 4, len(photos))
+    presence[nobody] = 0
+    presence[::31] = 0
+    shape = (2, len(photos))
+    return Backdrops(np.arange(len(photos)), torch.randn(*shape, WIDTH, generator=generator), np.zeros(shape), presence)
+
+
+@pytest.mark.parametrize("captions", [1, 2])
+def test_photographs_of_nobody(captions):
+    photos = photo_set(captions=captions)
+    features = features_of(photos)
+    nobody = PHOTOS * np.random.default_rng(1).permutation(PERSONS)[:8]
+    backdrops = backdrops_of(photos, nobody)
+    features.images[nobody] = torch.randn(8, WIDTH, generator=torch.Generator().manual_seed(5))
+    stranger = int(np.setdiff1d(PHOTOS * np.arange(PERSONS), nobody)[3])
+    features.images[stranger] = features_of(photos, seed=3).images[stranger]  # of somebody else, but of somebody
+    findings, left_out = model_findings(photos, features, SCALE, backdrops)
+    assert "no_person" not in left_out
+    found = {one.image for one in findings if one.rule == "no_person"}
+    recall, precision = recall_and_precision(found, {*nobody.tolist()})
+    assert recall >= 0.85
+    assert precision >= 0.85
+    assert stranger not in found
+    assert stranger in {one.image for one in findings}
+
+
+def test_backdrops_that_look_like_photographs_are_not_believed():
+    photos = photo_set()
+    backdrops = backdrops_of(photos, np.array([0]))
+    alike = backdrops._replace(empty=np.random.default_rng(0).uniform(0, 4, backdrops.empty.shape))
+    findings, left_out = model_findings(photos, features_of(photos), SCALE, alike)
+    assert (findings, left_out.keys()) == ([], {"no_person"})
+    assert "95 % are needed" in left_out["no_person"]
 
 
 def test_photographs_without_captions_are_compared_by_their_looks():

@@ -40,7 +40,7 @@ def _bystander(rng: Random, picture: Image.Image) -> None:
     Figure(picture, draw_person(rng), pose).paint()
 
 
-def _camera(rng: Random, picture: Image.Image) -> Image.Image:
+def camera(rng: Random, picture: Image.Image) -> Image.Image:
     """Blur, light from one side, tint, exposure, contrast and grain; halves the drawing to its final size."""
     small = picture.resize((WIDTH, HEIGHT), Image.Resampling.BOX)
     if rng.random() < 0.5:
@@ -69,4 +69,4 @@ def photograph(person: Person, rng: Random) -> tuple[Image.Image, Sight]:
     if rng.random() < 0.18:
         obstacle(rng, picture)
     feet = pose.y + 0.97 * pose.height < height
-    return _camera(rng, picture), Sight(pose.side, abs(pose.stride) > 0.3, feet)
+    return camera(rng, picture), Sight(pose.side, abs(pose.stride) > 0.3, feet)
