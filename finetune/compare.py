@@ -138,7 +138,7 @@ def gap_in_words(difference: dict[str, Any] | None) -> str:
 
 def table(entries: Sequence[dict[str, Any]], base: str, split: str) -> str:
     """The entries as a Markdown table that also reads well in a terminal."""
-    lines = [["labelled", "pretraining", "seeds", *KEYS, f"{PRIMARY} minus {base}"]]
+    lines = [["labelled", "row", "seeds", *KEYS, f"{PRIMARY} minus {base}"]]
     for entry in entries:
         cells = [share_name(entry["labelled"]), entry["row"], str(len(entry["seeds"]))]
         lines.append([*cells, *(mean_and_spread(entry[key]) for key in KEYS), gap_in_words(entry["difference"])])

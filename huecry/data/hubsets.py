@@ -78,7 +78,7 @@ def read_hub(source: str, columns: Mapping[str, str]) -> Table:
         loaded = datasets.load_dataset(name, config)
     except Exception as error:  # whatever the network, the server or the files there come up with
         if getattr(datasets.config, "HF_HUB_OFFLINE", False):
-            remedy = "unset HF_HUB_OFFLINE and HF_DATASETS_OFFLINE, or download it first"
+            remedy = "it is not on this machine; without --dry-run, and with HF_HUB_OFFLINE unset, it is downloaded"
         else:
             remedy = "check the name, the network and, for a private set, `hf auth login`"
         raise UserError(f"{source}: cannot be loaded ({_first_line(error)}); {remedy}") from None

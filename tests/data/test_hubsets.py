@@ -152,4 +152,5 @@ def test_the_hub_offline(tmp_path):
     assert first == "train/0 1 ('red',) (255, 0, 0)"
     assert second == "train/1 2 ('blue', 'blue') (0, 0, 255)"
     assert line.startswith("hf:nobody/nothing: cannot be loaded (")
-    assert "unset HF_HUB_OFFLINE" in line
+    assert "with HF_HUB_OFFLINE unset" in line
+    assert "without --dry-run" in line

@@ -136,7 +136,7 @@ def test_a_row_without_a_base_has_no_difference():
 def test_the_table_says_it_all():
     lines = table(summarise(RESULTS, "contrastive"), "contrastive", "val").splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    assert cells[0] == ["labelled", "pretraining", "seeds", "R1", "R10", "mAP", "mAP minus contrastive"]
+    assert cells[0] == ["labelled", "row", "seeds", "R1", "R10", "mAP", "mAP minus contrastive"]
     assert cells[2:4] == [
         ["zero-shot", "contrastive", "1", "-3.00", "22.00", "2.00", ""],
         ["zero-shot", "all", "1", "-2.00", "23.00", "3.00", "+1.00 [+1.00, +1.00]"],
