@@ -60,7 +60,7 @@ class Glances(nn.Module):
 class Observer:
     """A model as an audit asks it. options: batch_size and workers."""
 
-    def __init__(self, towers: Towers, branches: Branches | None, options: dict[str, int]) -> None:
+    def __init__(self, towers: Towers, branches: Branches | None, options: dict[str, Any]) -> None:
         self.towers, self.branches, self.options = towers, branches, options
 
     def see(self, photos: PhotoSet, kind: str | None = None) -> tuple[Features, Tensor]:
@@ -69,7 +69,7 @@ class Observer:
         if kind is not None:
             module = Backdrop(module, kind)
         shape: dict[str, Any] = {"size": self.towers.image_size, "context": self.towers.context}
-        found = extract(module.to(PartialState().device), photos, **shape, **self.options, progress=True)
+        found = extract(module.to(PartialState().device), photos, **self.options, **shape, progress=True)
         texture = 2 * self.towers.image.projection.in_features
         return Features(found.images[:, :-texture], found.texts, found.readable), found.images[:, -texture:]
 

@@ -21,7 +21,7 @@ KINDS = ("left", "right", "disorder")
 EDGE = 0.1
 """Share of the width that is drawn as wide as the whole: what seldom shows the person."""
 MOST = 2000
-"""Photographs of which backdrops are made."""
+"""Photographs of which backdrops are made, and from which is learnt."""
 FOLDS = 5
 
 
@@ -71,9 +71,9 @@ def judged(photographs: NDArray[np.int64], features: Tensor, textures: Tensor, s
     fold = np.random.default_rng([seed, 3]).permutation(len(shown)) % FOLDS
     for own in range(FOLDS if len(shown) >= FEWEST else 0):
         photo, made = fold == own, fold[photographs] == own
-        rows = np.concatenate([photos[~photo], *empty[:, ~made]])
+        rows = np.concatenate([photos[photographs[~made]], *empty[:, ~made]])
         classifier = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.5, 0.5])
-        classifier.fit(rows, np.arange(len(rows)) < (~photo).sum())
+        classifier.fit(rows, np.arange(len(rows)) < (~made).sum())
         presence[photo] = classifier.decision_function(photos[photo])
         for kind, one in enumerate(empty):
             absence[kind, made] = classifier.decision_function(one[made])

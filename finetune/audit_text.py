@@ -7,19 +7,34 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from huecry.data.captions import NEIGHBOURS, find_spans
-from huecry.data.lexicon import ADJECTIVES, MODIFIERS, NOUNS, PLAIN, SINGLE
+from huecry.data.lexicon import ADJECTIVES
 from huecry.data.records import PhotoSet
 from huecry.data.tokens import CONTEXT, encode
-from huecry.finetune.audit_spelling import WORD, known
+from huecry.finetune.audit_spelling import WORD
 from huecry.finetune.audit_tags import tags
+from huecry.finetune.audit_unfinished import SIZES, unfinished, worn
 from huecry.finetune.findings import Finding, found
 
-SHORTEST = 4
+SHORTEST = 3
 """Captions of fewer words are short whatever they say."""
-WORDS_WITHOUT_CONTENT = 10
-"""Captions of fewer words are short if they say nothing of clothes, hair or belongings."""
 
-_WORN = tuple({*NOUNS, *ADJECTIVES, *PLAIN})
+_SAYS_LITTLE = {
+    *("clothes", "clothing", "attire", "apparel", "garment", "garments", "outfit", "outfits", "ensemble", "shoe"),
+    *("shoes", "footwear", "object", "objects", "item", "items", "camera", "frame"),
+}
+"""Garments and belongings by which nobody is found, unless they are described."""
+_TELLING = {
+    *("bald", "balding", "bearded", "brunette", "freckles", "tattoo", "tattoos", "tattooed", "shirtless", "barefoot"),
+    *("cane", "stick", "crutch", "crutches", "wheelchair", "scooter", "motorcycle", "guitar", "violin", "balloon"),
+    *("dog", "costume", "habit", "uniformed"),
+}
+"""Other words by which somebody may be found."""
+_VAGUE = SIZES | {
+    *("athletic", "casual", "fitting", "flat", "formal", "high", "hiking", "low", "matching", "open", "plain", "torn"),
+    *("round", "square", "straight", "style", "training", "wheeled", "plastic", "cropped", "patterned", "graphic"),
+    "zebra",  # the crossing
+}
+"""Adjectives of the lexicon that say nothing without a noun."""
 _PLACEHOLDER = re.compile(
     r"\W*(?:n/?a|nan|null|none|nil|todo|tbd|test|tests|testing|unknown|untitled|empty|placeholder|description|caption"
     r"|(?:no|missing|add|insert|enter|write) (?:a |the |your )?(?:caption|description|text)"
@@ -27,16 +42,6 @@ _PLACEHOLDER = re.compile(
     r"|lorem ipsum.*|asdf\w*|qwert\w*|(\w)\1{2,})\W*",
     re.IGNORECASE | re.DOTALL,
 )
-_NEVER_LAST = {"a", "an", "the", "and", "or", "but", "with", "of", "his", "their", "my"}
-_NEVER_LAST |= {"while", "which", "whose", "than", "very"}
-_ENDS_AFTER_SUBJECT = {"is", "are", "was", "were", "has", "have", "wears", "wearing"}
-"""Last words that end a sentence only as in "the coat that she has"."""
-_SUBJECT_LAST = re.compile(
-    r"\b(?:(?:it|he|she|they|that|there|also)\s+\w+|(?:he|she|they)\s*(?:is|are|was|['’]s|['’]re)\s+wearing)\W*$",
-    re.IGNORECASE,
-)
-_CLOSED = re.compile(r"[.!?]['\")\s]*$")
-_DESCRIBED = re.compile(r"\b(is|are|was|were|in|of)?\s*\b(?:an?|the)\s+((?:[\w-]+\s+){0,3}[\w-]+)\s*$", re.IGNORECASE)
 _JOINED = re.compile(r"\s*(?:and|,|/|&|or|-|\s)+\s*")
 _SOLE = re.compile(r"\W+(?:[a-z]+\W+)?(?:bottom|bottoms|underside)\b", re.IGNORECASE)
 
@@ -74,33 +79,22 @@ def faults(caption: str, context: int = CONTEXT) -> Iterator[tuple[str, str]]:
         yield "short_caption", f"a placeholder: {caption[:60]!r}"
     elif len(words) < SHORTEST:
         yield "short_caption", f"{len(words)} words: {caption[:60]!r}"
-    elif len(words) < WORDS_WITHOUT_CONTENT and not (find_spans(caption) or _worn(words)):
-        yield "short_caption", f"nothing about clothes, hair or belongings: {caption[:80]!r}"
-    elif not _CLOSED.search(caption) and _unfinished(caption, words[-1]):
+    elif unfinished(caption):
         yield "unfinished", f"ends in {caption.rstrip()[-40:]!r}"
+    elif not _tells(caption, words):
+        yield "short_caption", f"nothing about clothes, hair or belongings: {caption[:80]!r}"
 
 
-def _worn(words: Sequence[str]) -> bool:
-    """Whether some of these words are clothes, hair or belongings."""
-    return any(word in NOUNS and NOUNS[word].tag in ("garment", "hair", "accessory") for word in words)
-
-
-def _unfinished(caption: str, last: str) -> bool:
-    """Whether a caption without a full stop breaks off: at a word that ends nothing, within a phrase or a word."""
-    if last in _NEVER_LAST or (last in _ENDS_AFTER_SUBJECT and not _SUBJECT_LAST.search(caption)):
+def _tells(caption: str, words: Sequence[str]) -> bool:
+    """Whether a caption says anything by which a person could be found."""
+    if not _TELLING.isdisjoint(words) or any(ADJECTIVES[word] not in _VAGUE for word in words if word in ADJECTIVES):
         return True
-    if not known(last) and any(word.startswith(last) and len(word) > len(last) + 1 for word in _WORN):
-        return True
-    phrase = _DESCRIBED.search(caption)
-    return (
-        phrase is not None
-        and phrase.group(1) is None
-        and all(
-            word in SINGLE or word in MODIFIERS or word in ADJECTIVES
-            for word in re.findall(r"[a-z]+", phrase.group(2).lower())
-        )
-        and last not in NOUNS
-    )
+    for first in range(len(words)):
+        for last in range(first + 1, min(first + 4, len(words) + 1)):
+            described = words[last - 1] not in _SAYS_LITTLE or (first > 0 and words[first - 1] in ADJECTIVES)
+            if described and worn("".join(words[first:last])):
+                return True
+    return any(span.tag not in ("scene", "person") for span in find_spans(caption))
 
 
 def _lost(caption: str, room: int) -> str:

@@ -285,7 +285,7 @@ def table(report: Mapping[str, Any]) -> str:
     lines = [["model", "seeds", "trained on", "chosen on", *(f"{name}: {head}" for name in columns for head in heads)]]
     for row in rows:
         seeds = ", ".join("-" if seed is None else str(seed) for seed in row["seeds"])
-        line = [row["row"], seeds, ", ".join(row["trained_on"]) or "-", row["selected_on"] or "-"]
+        line = [row["row"], seeds, ", ".join(dict.fromkeys(row["trained_on"])) or "-", row["selected_on"] or "-"]
         for cell in (row["cells"][name] for name in columns):
             line += ["{} [{low:.2f}, {high:.2f}]".format(mean_and_spread(cell[PRIMARY]), **cell["interval"])]
             line += [mean_and_spread(cell["R1"])]
