@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_WORDS = r"no|not|without|never|none|neither|nor|lacks|lacking|cannot|\w+n['’]t|(?:is|are|does|do|ca)nt"
+_WORDS = r"no|not|nothing|without|never|none|neither|nor|lacks|lacking|cannot|w/o|\w+n['’]t"
+_WORDS += "|(?:is|are|was|were|does|do|did|has|have|ca|wo|could|would|should)nt"
 _NEGATION = re.compile(rf"\b(?:{_WORDS})\b", re.IGNORECASE)
-_EXCUSED = re.compile(r"\bno\.\s*\d|\bnot only\b", re.IGNORECASE)
+_EXCUSED = re.compile(
+    r"\bno\.\s*\d|\bno-(?:show|iron|name|brand)|\bno doubt\b|\bnot only\b|\bnothing (?:but|special)\b", re.IGNORECASE
+)
 
 
 def negations(caption: str) -> Iterator[tuple[int, int]]:
