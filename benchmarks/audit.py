@@ -3,7 +3,7 @@
     python benchmarks/audit.py MODEL [--data DATA ...] [--captions FOLDER] [--json benchmarks/results/audit.json]
 
 MODEL: a model that knows the embedded people, asked about sets of them into which every pitfall was planted; recall and
-precision by rule over three such sets. DATA: real data sets whose findings are counted by rule and split, with MODEL.
+precision by rule over six such sets. DATA: real data sets whose findings are counted by rule and split, with MODEL.
 FOLDER: holds the sources of `benchmarks/annotations/audit_*.json`, in which a person judged findings of the text rules
 one by one: rows of {"row", "caption", "rule", "true"} by source, no text. Those still reported are counted.
 """
@@ -30,7 +30,7 @@ from huecry.finetune.audit_spelling import WordCounts, spelling_findings
 from huecry.finetune.audit_text import caption_findings
 from huecry.finetune.findings import Finding
 
-SEEDS = 3
+SEEDS = 6
 ANNOTATIONS = Path("benchmarks/annotations")
 
 

@@ -35,7 +35,7 @@ _HEDGE = _compiled(
     "may (?:or may not|be|have|also)",
     "could (?:be|have)",
     "must be",
-    r"(?:appear|seem)(?:s|ed|ing)? (?:to|as|like|(?!in\b|on\b|at\b|from\b)\w+)",
+    r"(?:appear|seem)(?:s|ed|ing)? (?:to|as|like|(?!(?:in|on|at|from|over|above|under|below|behind|next)\b)\w+)",
     "(?:it )?looks? (?:like|as if|as though|to be)",
     "looking like",
     "what looks",

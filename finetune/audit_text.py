@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from huecry.data.captions import NEIGHBOURS, find_spans
+from huecry.data.captions import find_spans
 from huecry.data.lexicon import ADJECTIVES
 from huecry.data.records import PhotoSet
 from huecry.data.tokens import CONTEXT, encode
+from huecry.finetune.audit_conflicts import conflicts
 from huecry.finetune.audit_spelling import WORD
 from huecry.finetune.audit_tags import tags
 from huecry.finetune.audit_unfinished import SIZES, unfinished, worn
@@ -42,8 +42,6 @@ _PLACEHOLDER = re.compile(
     r"|lorem ipsum.*|asdf\w*|qwert\w*|(\w)\1{2,})\W*",
     re.IGNORECASE | re.DOTALL,
 )
-_JOINED = re.compile(r"\s*(?:and|,|/|&|or|-|\s)+\s*")
-_SOLE = re.compile(r"\W+(?:[a-z]+\W+)?(?:bottom|bottoms|underside)\b", re.IGNORECASE)
 
 
 def caption_findings(photos: PhotoSet, context: int = CONTEXT) -> Iterator[Finding]:
@@ -102,33 +100,3 @@ def _lost(caption: str, room: int) -> str:
     ends = [match.end() for match in re.finditer(r"\S+", caption)]
     kept = max((end for end in ends if len(encode(caption[:end])) <= room), default=0)
     return caption[kept:].strip()
-
-
-def conflicts(captions: Sequence[str]) -> Iterator[str]:
-    """Evidence for each garment that two captions of one photograph give colours that nobody takes for one another."""
-    told = [garment_hues(caption) for caption in captions]
-    for garment in sorted({noun for hues in told for noun in hues}):
-        for first, second in ((a, b) for b in range(len(told)) for a in range(b)):
-            one, other = told[first].get(garment, frozenset()), told[second].get(garment, frozenset())
-            if one and other and not any(a == b or b in NEIGHBOURS[a] for a in one for b in other):
-                yield (
-                    f"{garment}: {' and '.join(sorted(one))} in caption {first}, "
-                    f"{' and '.join(sorted(other))} in caption {second}"
-                )
-                break
-
-
-def garment_hues(caption: str) -> dict[str, frozenset[str]]:
-    """Garment -> the hues that a caption gives it; one that it calls many-coloured is left out."""
-    hues: dict[str, set[str]] = defaultdict(set)
-    spans = find_spans(caption)
-    for span, after in zip(spans, (*spans[1:], None), strict=False):
-        noun = span.noun
-        if after is not None and _JOINED.fullmatch(caption, span.end, after.start):
-            noun = after.noun  # "blue and khaki polo": one thing has both
-        worn = span.scored and span.tag == "garment" and span.zone
-        if (
-            worn and noun is not None and span.hue is not None and not _SOLE.match(caption, span.end)
-        ):  # "black shoes with white bottoms"
-            hues[noun].add(span.hue)
-    return {noun: frozenset(found) for noun, found in hues.items() if "multi" not in found}

@@ -33,6 +33,7 @@ from huecry.data.lexicon import (
     words,
 )
 from huecry.data.lexicon import MODIFIERS as MODIFIER_WORDS
+from huecry.data.subjects import dressed_in, said_of
 from huecry.data.tokens import MASK, encode
 
 MODIFIERS: tuple[str, ...] = ("none", "light", "dark", "bright")
@@ -71,16 +72,15 @@ class Span:
 
 
 _STARTS = FIRST_PARTS | SINGLE.keys()
-_HALVES, _PARTS, _THINGS, _LINKS, _HEDGES, _NEGATIONS = (
-    frozenset(LEXICON[name]) for name in ("first_halves", "parts", "things", "links", "hedges", "negations")
+_HALVES, _PARTS, _THINGS, _NEGATIONS, _DETERMINERS, _HANDLING = (
+    frozenset(LEXICON[name]) for name in ("first_halves", "parts", "things", "negations", "determiners", "handling")
 )
-_BEFORE_LINKS = _HEDGES | {"that", "which", "color", "to", "appear", "appears", "seem", "seems"}
 _BARE = frozenset(LEXICON["bare"]["words"])
 _BASIC = {hue: {hue} for hue in HUES} | {"gray": {"gray", "grey"}}
 _SOFT = re.compile(r"\s*[-‐‑‒–]?\s*")
-PAUSE = re.compile(r"[.;:!?()\[\]]")
+_PAUSE = re.compile(r"[.;:!?()\[\]]")
 _TELEGRAM = re.compile(r"\s*[-:(–]?\s*")
-LIST = re.compile(r"[,&+]|(?<!\d)/")
+_LIST = re.compile(r"[,&+]|(?<!\d)/")
 _PERSON = "|".join(sorted((re.escape(key) for key, noun in NOUNS.items() if noun.head == "person"), key=len))
 _BYSTANDER = re.compile(
     rf"\b(?:{'|'.join(LEXICON['beside'])})\s+(?:an?|the|another|other|two|some|his|her|their)\s+((?:[a-z]+\s+){{0,2}}?)"
@@ -116,6 +116,14 @@ class Reading:
     def gap(self, index: int) -> str:
         """What stands between a word and the one before it."""
         return self.caption[self.words[index - 1].end : self.words[index].start]
+
+    def pauses(self, index: int) -> bool:
+        """Whether a sentence ends before a word, or a bracket stands there."""
+        return _PAUSE.search(self.gap(index)) is not None
+
+    def lists(self, index: int) -> bool:
+        """Whether a comma or the like stands before a word."""
+        return _LIST.search(self.gap(index)) is not None
 
     def soft(self, index: int) -> bool:
         """Whether a word follows, with no more than space and a hyphen before it."""
@@ -167,10 +175,10 @@ class Reading:
         """The noun that the colour ending at a word stands before, and whether an "and" or comma lies between."""
         index, skipped, crossed = last + 1, 0, False
         while index < len(self.words) and skipped < 4:
-            gap, word = self.gap(index), self.words[index].text
-            if PAUSE.search(gap):
+            word = self.words[index].text
+            if self.pauses(index):
                 break
-            if LIST.search(gap) or word in ("and", "or"):
+            if self.lists(index) or word in ("and", "or"):
                 crossed = True
                 index += word in ("and", "or")
                 if skipped or not self.describes(index):
@@ -185,7 +193,7 @@ class Reading:
                 index += 1  # "a pink light jacket"
             elif noun:
                 return self.compound(*noun)[1], crossed
-            elif word == "of" and self.words[index - 1].text == "pair":
+            elif self.purpose(index) or (word == "of" and self.words[index - 1].text == "pair"):
                 index += 1
             elif word in STOPS or word.endswith("ing"):
                 break
@@ -196,6 +204,15 @@ class Reading:
     def describes(self, index: int) -> bool:
         """Whether a word begins a colour, or an adjective of clothes or hair."""
         return index in self.owner or (index < len(self.words) and self.look_up(index, ADJECTIVES) is not None)
+
+    def purpose(self, index: int) -> bool:
+        """Whether a word in -ing describes what follows: "black cycling shorts", but not "in black wearing shorts"."""
+        word = self.words[index].text
+        if not word.endswith("ing") or word in _HANDLING or not (self.soft(index) and self.soft(index + 1)):
+            return False
+        before, noun = self.words[index - 1].text, self.look_up(index + 1, NOUNS)
+        described = index - 1 in self.owner or before in ADJECTIVES or before in _DETERMINERS
+        return described and noun is not None and bool(noun[1].zone) and noun[1].zone != "carried"
 
     def compound(self, last: int, noun: Noun) -> tuple[int, Noun]:
         """Last word and head of what begins with a noun ending at a word: "dress shoes", "a man's coat"."""
@@ -213,38 +230,19 @@ class Reading:
                 return last, noun
             last, noun = found
 
-    def behind(self, first: int) -> Noun | None:
-        """The noun that a colour is said of: "his hair is black", "a shirt in blue"."""
-        index = first - 1
-        while index >= 0 and not PAUSE.search(self.gap(index + 1)):
-            word = self.words[index].text
-            if not (index in self.owner or word in _HEDGES or word in ADJECTIVES or word in ("and", "or")):
-                break
-            index -= 1
-        if index < 0:
-            return None
-        word = self.words[index].text
-        if word in _LINKS:
-            index -= 1
-            while index >= 0 and self.words[index].text in _BEFORE_LINKS:
-                index -= 1
-            return self._ending(index)
-        noun = self._ending(index - 1) if word in ("in", "of") else None
-        return noun if noun and noun.tag in ("garment", "hair") else None
-
     def noun(self, first: int, last: int) -> Noun | None:
         """The noun that the colour from a first to a last word belongs to."""
         if self.words[last].text in NOUNS:
             return NOUNS[self.words[last].text]  # "khakis"
         noun, crossed = self.ahead(last)
         if noun is None or crossed:
-            noun = self.behind(first) or noun
+            noun = said_of(self, first) or noun
         if noun is None and first and _TELEGRAM.fullmatch(self.gap(first)):
-            noun = self._ending(first - 1)  # "hair black", "shirt: red"
-            noun = noun if noun and noun.tag in ("garment", "hair") else None
+            noun = self.ending(first - 1)  # "hair black", "shirt: red"
+            noun = noun if noun and dressed_in(noun) else None
         return noun
 
-    def _ending(self, last: int) -> Noun | None:
+    def ending(self, last: int) -> Noun | None:
         """The longest noun that ends at a word."""
         for first in range(max(last - 2, 0), last + 1):
             found = self.look_up(first, NOUNS) if first not in self.owner else None

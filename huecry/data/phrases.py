@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Iterator
 
-from huecry.data.captions import LIST, PAUSE, Reading
+from huecry.data.captions import Reading
 from huecry.data.lexicon import ADJECTIVES, LEXICON, MODIFIERS, NOUNS, STOPS, Form
 from huecry.errors import UserError
 
@@ -57,10 +57,9 @@ def lexicon_chunker(caption: str) -> Iterator[str]:
     first, strangers, index = None, 0, 0
     while index < len(reading.words):
         start, word = index, reading.words[index].text
-        gap = reading.gap(index) if index else ""
         joint = word in ("and", "or")
-        listed = joint or LIST.search(gap)
-        if PAUSE.search(gap) or (listed and (strangers or not reading.describes(index + joint))):
+        listed = joint or reading.lists(index)
+        if reading.pauses(index) or (listed and (strangers or not reading.describes(index + joint))):
             first = None
         kind, index, _ = _item(reading, index)
         strangers = strangers + 1 if kind == "stranger" else 0
@@ -94,6 +93,8 @@ def _item(reading: Reading, index: int) -> tuple[str, int, str]:
         return "noun", noun[0] + 1, "" if noun[1].tag == "person" or said_alone else noun[1].head
     if word == "of" and index and reading.words[index - 1].text == "pair":
         return "described", index + 1, ""
+    if reading.purpose(index):
+        return "described", index + 1, word
     if word in STOPS or word.endswith("ing"):
         return "stop", index + 1, ""
     return "stranger", index + 1, ""
@@ -109,13 +110,32 @@ def normalised(raw: str, negated: bool = False) -> str:
         kind, index, called = _item(reading, index)
         negated = negated or word in _NEGATIONS
         if kind in ("stranger", "stop"):
-            if word in STOPS or word in _FILLERS or word in _NEGATIONS or word in _NEVER or len(word) < 3:
+            called = _stranger(word)
+            if not called:
                 continue
-            called = word[:-1] if word.endswith("s") and not word.endswith("ss") else word
         head = "" if called in _HEADLESS else called
         kept.append(head)
     unique = dict.fromkeys(word for part in kept for word in part.split()) if head else {}
     return " ".join(f"not_{word}" if negated else word for word in unique)
+
+
+def content(caption: str) -> frozenset[str]:
+    """The words of a caption, in phrases or not, that are no words of grammar, in the words of the lexicon."""
+    reading = Reading(caption)
+    found: set[str] = set()
+    index = 0
+    while index < len(reading.words):
+        word = reading.words[index].text
+        kind, index, called = _item(reading, index)
+        found.update((_stranger(word) if kind in ("stranger", "stop") else called).split())
+    return frozenset(found)
+
+
+def _stranger(word: str) -> str:
+    """A word that the lexicon does not know, in the singular, or "" where it has no content."""
+    if word in STOPS or word in _FILLERS or word in _NEGATIONS or word in _NEVER or len(word) < 3:
+        return ""
+    return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
 
 
 def _colour(form: Form) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from huecry.data.records import PhotoSet, Record
 from huecry.finetune.audit_duplicates import near_duplicates
 
@@ -53,6 +55,25 @@ def test_the_same_words_in_other_places_are_not_the_same():
     assert found(photos("train", anna_0=(SAID,), ben_0=(swapped,))) == set()
     other = "A woman in a black shirt, white trousers and a red backpack."
     assert found(photos("train", anna_0=(SAID,), ben_0=(other,))) == set()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("A boy in black shoes, grey jeans and a green bag.", "A boy in black shoes, grey jeans and a yellow bag."),
+        ("A lady in black shoes and a green bowling shirt.", "A lady in black shoes and a pink bowling shirt."),
+        ("A boy in grey jeans, red sneekers and a green tee.", "A tall boy with freckles, grey jeans and a green tee."),
+    ],
+)
+def test_one_thing_in_another_colour_or_not_named_is_not_the_same(one, other):
+    assert found(photos("train", anna_0=(one,), ben_0=(other,))) == set()
+
+
+def test_a_caption_in_words_that_no_list_knows_is_found_again():
+    said = "The child wears a dinosaur romper with a spiky tail and fluffy mules."
+    turned = "The child wears fluffy mules and a dinosaur romper with a spiky tail."
+    for again in (said, turned):
+        assert found(photos("train", anna_0=(said,), ben_0=(again,))) == {("train", "anna_0", 0), ("train", "ben_0", 0)}
 
 
 def test_captions_that_say_little_are_not_compared():

@@ -61,6 +61,7 @@ CARRY_NONE = {
     "hedge": [
         "Her face can't be seen.",
         "A woman appears in the picture.",
+        "A head appears over a scarf.",
         "No hat or bag.",
         "A black and white shirt.",
     ],

@@ -1,4 +1,4 @@
-"""Faults of captions and conflicts between them, on hand-made cases."""
+"""Faults of captions, on hand-made cases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from huecry.data.records import PhotoSet, Record
 from huecry.data.tokens import encode
-from huecry.finetune.audit_text import caption_findings, conflicts, excerpt, faults
+from huecry.finetune.audit_text import caption_findings, excerpt, faults
 
 
 def rules(caption: str) -> list[str]:
@@ -126,34 +126,6 @@ def test_a_caption_that_says_nothing(caption):
 )
 def test_a_short_caption_that_says_enough(caption):
     assert rules(caption) == []
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "garments"),
-    [
-        ("A red coat over blue jeans.", "A green coat over blue jeans.", ["coat"]),
-        ("White shoes and a black shirt.", "A yellow shirt and black shoes.", ["shirt", "shoes"]),
-        ("A navy coat.", "A black coat.", []),  # neighbours: annotators take one for the other
-        ("A black and white shirt.", "A white shirt.", []),
-        ("A blue and khaki checked polo.", "A blue plaid polo.", []),
-        ("A red coat.", "A green scarf.", []),
-        ("A red coat.", "No green coat.", []),
-        ("A red coat.", "A man in a coat next to a man in a green coat.", []),
-        ("A colorful dress.", "A green dress.", []),
-        ("Black shoes with white soles.", "White laces on black shoes.", []),
-        ("A red coat.", "A coat.", []),
-    ],
-)
-def test_colours_that_contradict_each_other(first, second, garments):
-    assert [evidence.partition(":")[0] for evidence in conflicts([first, second])] == garments
-    assert [evidence.partition(":")[0] for evidence in conflicts([second, first])] == garments
-
-
-def test_one_conflict_a_garment_however_many_captions():
-    (evidence,) = conflicts(["A red coat.", "A red coat.", "A green coat.", "A green coat."])
-    assert evidence == "coat: red in caption 0, green in caption 2"
-    assert [*conflicts(["A red coat."])] == []
-    assert [*conflicts([])] == []
 
 
 def test_findings_name_photograph_caption_and_characters():
