@@ -37,7 +37,7 @@ class _Kin(NamedTuple):
 
 _KIN = (
     _Kin({"shirt", "t-shirt", "top", "blouse", "polo shirt", "tank top"}, _UPPER | _WHOLE),
-    _Kin({"hoodie", "sweatshirt", "sweater", "cardigan", "top"}, _UPPER | _WHOLE),
+    _Kin({"hoodie", "sweatshirt", "sweater", "top"}, _UPPER | _WHOLE),
     _Kin({"coat", "jacket", "blazer"}, {"coat", "jacket", "blazer", "vest", "cardigan", "shawl", "robe"}),
     _Kin({"trousers", "jeans", "leggings"}, _LOWER | _WHOLE),
     _Kin(_FEET, _FEET),

@@ -57,6 +57,9 @@ def _clothed(reading: Reading, joint: int, first: int) -> Noun | None:
     if noun is None or [word.text for word in words[joint : joint + 2]] in (["of", "a"], ["of", "an"]):
         return None  # "the picture of a white bird"
     after = reading.colours[reading.owner[first]][1] + 1
+    article = words[joint + 1].text in ("a", "an")
+    if article and after + 1 in reading.owner and words[after].text in ("and", "or"):
+        return None  # "hair in a bun in a blue and green shirt"
     of_leather = after < len(words) and words[after].text in _MATERIALS
     return noun if dressed_in(noun) or (noun.tag == "accessory" and of_leather) else None
 

@@ -27,6 +27,7 @@ from huecry.finetune.audit_conflicts import conflicts
         ("A black coat over a white shirt.", "A black coat over a grey jacket and a red top.", []),
         ("A striped shirt in blue and green, white pants.", "White pants and a green striped shirt.", []),
         ("A salmon shirt.", "A pink shirt.", []),
+        ("Someone with hair in a bun in a blue and green plaid polo.", "A blue checked polo.", []),
         ("A rust coat.", "A brown coat.", []),
         ("A white dress with red flowers.", "A red dress.", []),
     ],
